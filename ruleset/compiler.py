@@ -1,0 +1,197 @@
+"""From a document to the objects that answer: everything that can be computed before a device asks is computed here.
+
+What is compiled is immutable and keeps the JSON path of each condition, so that explain can walk what evaluate walks.
+"""
+
+from msgspec import Struct
+
+from ruleset.bucket import compute_limit
+from ruleset.condition import CompiledCondition, compile_condition
+from ruleset.errors import DocumentError, VersionError
+from ruleset.model import MAX_TIME, ClientRange, Package, Percent, Platform, Program, Release, Who
+from ruleset.version import MAX_PART, PART_BITS, PARTS, format_version, parse_version, parse_version_range
+
+HIGHEST_VERSION = (MAX_PART + 1) ** PARTS - 1
+assert HIGHEST_VERSION.bit_length() == PARTS * PART_BITS  # noqa: S101 - a law of the key, not a check of input
+FULLY_OPEN = range(HIGHEST_VERSION + 1)
+
+
+class CompiledPercent(Struct, frozen=True):
+    """A percentage: an id is inside where its hash under `salt` is below `limit`."""
+
+    limit: int
+    salt: str
+    by_user: bool
+
+
+class CompiledRelease(Struct, frozen=True):
+    """A release, ready to ask; `who` and `when` in the order in which they are asked.
+
+    `clients` maps a platform to the app versions it admits, None where every app version (also an unknown one) will do;
+    it is None itself where the release names no platforms. `official` means: no *who*, everybody.
+    """
+
+    id: str
+    path: str
+    source: Release
+    version: int
+    opens_at: int
+    closes_at: int
+    clients: dict[Platform, range | None] | None
+    conditions: tuple[CompiledCondition, ...]
+    official: bool
+    users: frozenset[str]
+    percent: CompiledPercent | None
+    rollback_from: frozenset[int]
+
+
+class CompiledProgram(Struct, frozen=True):
+    """A program, ready to ask. `releases` are all, in the operator's order; `live` are those that can decide."""
+
+    id: str
+    source: Program
+    poll_after: int
+    taken_down: bool
+    tags: tuple[str, ...]
+    releases: tuple[CompiledRelease, ...]
+    live: tuple[CompiledRelease, ...]
+
+
+def compile_program(program: Program) -> CompiledProgram:
+    """Returns a program's document, ready to ask.
+
+    Raises:
+        DocumentError: what the members mean together is wrong; the error's path names the place.
+    """
+    versions = _read_packages(program.packages)
+    _refuse_repeated([release.id for release in program.releases])
+    tags: dict[str, int] = {}
+    releases = tuple(
+        [_compile_release(release, f"$.releases[{i}]", versions, tags) for i, release in enumerate(program.releases)]
+    )
+    return CompiledProgram(
+        id=program.program,
+        source=program,
+        poll_after=program.poll_after,
+        taken_down=program.taken_down,
+        tags=tuple(tags),
+        releases=releases,
+        live=tuple([release for release in releases if release.source.state == "live"]),
+    )
+
+
+def _read_packages(packages: dict[str, Package]) -> dict[str, int]:
+    """Each package's version key by its text; two texts of one version are refused."""
+    keys: dict[int, str] = {}
+    for text, package in packages.items():
+        path = f"$.packages[{text!r}]"
+        key = _read_version(text, path)
+        if key in keys:
+            raise DocumentError(path, f"expected each version once, got {keys[key]!r} and {text!r}")
+        keys[key] = text
+        for i, transfer in enumerate(package.transfers):
+            if (transfer.format == "dcz") != bool(transfer.base and transfer.from_sha256):
+                place = f"{path}.transfers[{i}]"
+                raise DocumentError(place, "expected from and from_sha256 with format dcz, and with no other")
+    return {text: key for key, text in keys.items()}
+
+
+def _refuse_repeated(ids: list[str]) -> None:
+    seen: set[str] = set()
+    for i, name in enumerate(ids):
+        if name in seen:
+            raise DocumentError(f"$.releases[{i}].id", f"expected each release id once, got {name!r} again")
+        seen.add(name)
+
+
+def _compile_release(release: Release, path: str, versions: dict[str, int], tags: dict[str, int]) -> CompiledRelease:
+    if release.package not in versions:
+        raise DocumentError(f"{path}.package", f"expected a version under $.packages, got {release.package!r}")
+    opens_at, closes_at = release.opens_at or 0, release.closes_at or MAX_TIME
+    if opens_at >= closes_at:
+        raise DocumentError(f"{path}.closes_at", f"expected a time after opens_at {opens_at}, got {closes_at}")
+    version = versions[release.package]
+    who = _read_who(release.who, f"{path}.who")
+    return CompiledRelease(
+        id=release.id,
+        path=path,
+        source=release,
+        version=version,
+        opens_at=opens_at,
+        closes_at=closes_at,
+        clients=_compile_clients(release.clients, f"{path}.clients"),
+        conditions=tuple(
+            [compile_condition(condition, f"{path}.when[{i}]", tags) for i, condition in enumerate(release.when)]
+        ),
+        official=release.who is None,
+        users=frozenset(who.users or ()),
+        percent=_compile_percent(who.percent, f"{path}.who.percent"),
+        rollback_from=_compile_rollback(release, version, f"{path}.rollback.from"),
+    )
+
+
+def _read_who(who: Who | None, path: str) -> Who:
+    if who is None:
+        return _NOBODY_NAMED
+    if who == _NOBODY_NAMED:
+        raise DocumentError(path, "expected users or percent, got neither (leave who out to reach everybody)")
+    if who.audiences is not None:
+        raise DocumentError(f"{path}.audiences", "audiences are not evaluated by this version; name users inline")
+    if who.window is not None:
+        raise DocumentError(f"{path}.window", "windows are not evaluated by this version")
+    return who
+
+
+_NOBODY_NAMED = Who()
+
+
+def _compile_percent(percent: Percent | None, path: str) -> CompiledPercent | None:
+    if percent is None:
+        return None
+    if not percent.salt:
+        raise DocumentError(f"{path}.salt", "expected a salt, got none (the publisher fills it in)")
+    return CompiledPercent(compute_limit(percent.parts), percent.salt, percent.by == "user")
+
+
+def _compile_clients(clients: dict[Platform, ClientRange] | None, path: str) -> dict[Platform, range | None] | None:
+    if clients is None:
+        return None
+    if not clients:
+        raise DocumentError(path, "expected at least one platform, got none (leave clients out to admit all)")
+    return {platform: _compile_client(ends, f"{path}.{platform}") for platform, ends in clients.items()}
+
+
+def _compile_client(ends: ClientRange, path: str) -> range | None:
+    if ends.min is None and ends.max is None:
+        return None
+    low = 0 if ends.min is None else _read_range(ends.min, f"{path}.min")[0]
+    high = HIGHEST_VERSION if ends.max is None else _read_range(ends.max, f"{path}.max")[1]
+    if low > high:
+        shown = f"{format_version(low)} to {format_version(high)}"
+        raise DocumentError(path, f"expected a range that is not empty, got {shown}")
+    return range(low, high + 1)
+
+
+def _compile_rollback(release: Release, version: int, path: str) -> frozenset[int]:
+    if release.rollback is None:
+        return frozenset()
+    keys = [_read_version(text, f"{path}[{i}]") for i, text in enumerate(release.rollback.versions)]
+    for i, key in enumerate(keys):
+        if key <= version:
+            higher = f"expected a version above the release's own {release.package}"
+            raise DocumentError(f"{path}[{i}]", f"{higher}, got {release.rollback.versions[i]!r}")
+    return frozenset(keys)
+
+
+def _read_version(text: str, path: str) -> int:
+    try:
+        return parse_version(text)
+    except VersionError as error:
+        raise DocumentError(path, str(error)) from None
+
+
+def _read_range(text: str, path: str) -> tuple[int, int]:
+    try:
+        return parse_version_range(text)
+    except VersionError as error:
+        raise DocumentError(path, str(error)) from None

@@ -1,0 +1,84 @@
+"""How a check is decided: which release of a program is for this device, and what follows from it.
+
+The numbered steps are those of `contract/document.md`. Nothing here reads a clock, a socket or a logger: the time and
+what the device said come in, a decision comes out, and the same in gives the same out.
+"""
+
+from enum import StrEnum
+
+from ruleset.bucket import compute_hash
+from ruleset.compiler import CompiledProgram, CompiledRelease
+from ruleset.condition import APP, Fact, gather
+from ruleset.model import Device, Platform
+
+# The version key of a program that is not installed.
+NOT_INSTALLED = -1
+
+
+class Reason(StrEnum):
+    """Why a check was decided as it was: a closed set."""
+
+    INSTALL = "install"
+    ROLLBACK = "rollback"
+    REMOVE = "remove"
+    CURRENT = "current"
+    NO_RELEASE = "no_release"
+    GONE = "gone"
+
+
+INSTALL, ROLLBACK, REMOVE, CURRENT, NO_RELEASE, GONE = Reason
+
+# The release that decided, None where none did, and the reason.
+Decision = tuple[CompiledRelease | None, Reason]
+
+
+def evaluate(program: CompiledProgram, device: Device, installed: int, now: int) -> Decision:  # noqa: C901 - the steps, from top to bottom
+    """Decides what a device should have of one program.
+
+    Args:
+        program: the compiled document.
+        device: what the device says of itself.
+        installed: the key of the version it has, NOT_INSTALLED for none.
+        now: the time, in seconds since the epoch.
+    """
+    if program.taken_down:  # 1.
+        return None, GONE if installed == NOT_INSTALLED else REMOVE
+    facts = gather(device, program.tags, installed)
+    for release in program.live:  # 2.
+        if not release.opens_at <= now < release.closes_at:  # 3.
+            continue
+        if release.clients is not None and not admits(release.clients, device.platform, facts[APP]):  # 4.
+            continue
+        for condition in release.conditions:  # 5., as CompiledCondition.holds has it, without the call
+            fact = facts[condition.index]
+            if fact is None or (fact in condition.accepted) is condition.negated:
+                break
+        else:
+            if not (release.official or is_covered(release, device)):  # 6.
+                continue
+            if installed < release.version:  # 7.
+                return release, INSTALL
+            if installed == release.version:  # 8.
+                return release, CURRENT
+            if installed in release.rollback_from:
+                return release, ROLLBACK
+    return None, NO_RELEASE
+
+
+def admits(clients: dict[Platform, range | None], platform: Platform, app: Fact) -> bool:
+    """Says whether a host app's platform and version are in the client range; None stands for every version."""
+    if platform not in clients:
+        return False
+    apps = clients[platform]
+    return apps is None or (app is not None and app in apps)
+
+
+def is_covered(release: CompiledRelease, device: Device) -> bool:
+    """Says whether a release's *who* names this device: its user, or the percentage that it falls into."""
+    if device.user in release.users:
+        return True
+    percent = release.percent
+    if percent is None:
+        return False
+    identity = device.user if percent.by_user else device.id
+    return identity is not None and identity != "" and compute_hash(percent.salt, identity) < percent.limit
