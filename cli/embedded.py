@@ -81,8 +81,8 @@ class PrivateRedis:
         """
         # fmt: off
         self._process = subprocess.Popen(  # noqa: S603 - a server found on the PATH, with arguments of our own
-            [self._binary, "--port", "0", "--unixsocket", self._socket, "--unixsocketperm", "700", "--dir", self._folder,
-             "--appendonly", "yes", "--appendfsync", "everysec", "--save", "", "--maxmemory-policy", "noeviction",
+            [self._binary, "--port", "0", "--unixsocket", self._socket, "--unixsocketperm", "700",
+             "--dir", self._folder, "--appendonly", "yes", "--appendfsync", "everysec", "--save", "", "--maxmemory-policy", "noeviction",
              "--daemonize", "no", "--loglevel", "warning"],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             preexec_fn=_die_with_parent,  # noqa: PLW1509 - one prctl call, before any thread exists

@@ -3,6 +3,10 @@
 What is compiled is immutable and keeps the JSON path of each condition, so that explain can walk what evaluate walks.
 """
 
+import re
+from types import MappingProxyType
+
+import orjson
 from msgspec import Struct
 
 from ruleset.bucket import compute_limit
@@ -13,7 +17,10 @@ from ruleset.version import MAX_PART, PART_BITS, PARTS, format_version, parse_ve
 
 HIGHEST_VERSION = (MAX_PART + 1) ** PARTS - 1
 assert HIGHEST_VERSION.bit_length() == PARTS * PART_BITS  # noqa: S101 - a law of the key, not a check of input
-FULLY_OPEN = range(HIGHEST_VERSION + 1)
+
+
+# The app versions that each platform is admitted with, None for every version.
+Clients = MappingProxyType[Platform, range | None]
 
 
 class CompiledPercent(Struct, frozen=True):
@@ -37,7 +44,7 @@ class CompiledRelease(Struct, frozen=True):
     version: int
     opens_at: int
     closes_at: int
-    clients: dict[Platform, range | None] | None
+    clients: Clients | None
     conditions: tuple[CompiledCondition, ...]
     official: bool
     users: frozenset[str]
@@ -89,11 +96,28 @@ def _read_packages(packages: dict[str, Package]) -> dict[str, int]:
         if key in keys:
             raise DocumentError(path, f"expected each version once, got {keys[key]!r} and {text!r}")
         keys[key] = text
-        for i, transfer in enumerate(package.transfers):
-            if (transfer.format == "dcz") != bool(transfer.base and transfer.from_sha256):
-                place = f"{path}.transfers[{i}]"
-                raise DocumentError(place, "expected from and from_sha256 with format dcz, and with no other")
+        _refuse_package(package, path)
     return {text: key for key, text in keys.items()}
+
+
+def _refuse_package(package: Package, path: str) -> None:
+    for i, transfer in enumerate(package.transfers):
+        has_base = (bool(transfer.base), bool(transfer.from_sha256))
+        place = f"{path}.transfers[{i}]"
+        if has_base != ((True, True) if transfer.format == "dcz" else (False, False)):
+            raise DocumentError(place, "expected from and from_sha256 with format dcz, and with no other")
+        if transfer.format == "dcz":
+            _read_version(transfer.base, f"{place}.from")
+            if not _DIGEST.fullmatch(transfer.from_sha256):
+                raise DocumentError(f"{place}.from_sha256", "expected 64 lower-case hexadecimal digits")
+    for name in ("permissions", "extra"):
+        try:
+            orjson.dumps(getattr(package, name))
+        except TypeError as error:
+            raise DocumentError(f"{path}.{name}", f"expected plain JSON ({error})") from None
+
+
+_DIGEST = re.compile("[0-9a-f]{64}")
 
 
 def _refuse_repeated(ids: list[str]) -> None:
@@ -107,7 +131,8 @@ def _refuse_repeated(ids: list[str]) -> None:
 def _compile_release(release: Release, path: str, versions: dict[str, int], tags: dict[str, int]) -> CompiledRelease:
     if release.package not in versions:
         raise DocumentError(f"{path}.package", f"expected a version under $.packages, got {release.package!r}")
-    opens_at, closes_at = release.opens_at or 0, release.closes_at or MAX_TIME
+    opens_at = 0 if release.opens_at is None else release.opens_at
+    closes_at = MAX_TIME if release.closes_at is None else release.closes_at
     if opens_at >= closes_at:
         raise DocumentError(f"{path}.closes_at", f"expected a time after opens_at {opens_at}, got {closes_at}")
     version = versions[release.package]
@@ -153,12 +178,13 @@ def _compile_percent(percent: Percent | None, path: str) -> CompiledPercent | No
     return CompiledPercent(compute_limit(percent.parts), percent.salt, percent.by == "user")
 
 
-def _compile_clients(clients: dict[Platform, ClientRange] | None, path: str) -> dict[Platform, range | None] | None:
+def _compile_clients(clients: dict[Platform, ClientRange] | None, path: str) -> Clients | None:
     if clients is None:
         return None
     if not clients:
         raise DocumentError(path, "expected at least one platform, got none (leave clients out to admit all)")
-    return {platform: _compile_client(ends, f"{path}.{platform}") for platform, ends in clients.items()}
+    compiled = {platform: _compile_client(ends, f"{path}.{platform}") for platform, ends in clients.items()}
+    return MappingProxyType(compiled)
 
 
 def _compile_client(ends: ClientRange, path: str) -> range | None:

@@ -9,12 +9,12 @@ import unicodedata
 from collections.abc import Callable, Container
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import Final, get_args
 
 from msgspec import Struct
 
 from ruleset.errors import DocumentError, VersionError
-from ruleset.model import Condition, Device
+from ruleset.model import Condition, Device, Network, Platform
 from ruleset.version import format_version, parse_version, parse_version_range
 
 Fact = str | int | None
@@ -27,6 +27,7 @@ APP: Final = ATTRIBUTES.index("app")
 TAG_PREFIX: Final = "tags."
 TEXT_OPS: Final = ("in", "not_in", "contains", "prefix")
 VERSION_OPS: Final = ("in", "not_in", "between", "outside")
+_KNOWN: Final = {"network": get_args(Network), "platform": get_args(Platform)}
 CELLULAR: Final = ("cellular", "2g", "3g", "4g", "5g")
 
 # How many folded texts and read versions are remembered. A client that makes up a new model with each check costs the
@@ -183,6 +184,9 @@ def _accept_texts(condition: Condition, path: str) -> Container[object]:
     texts = tuple([fold(value) for value in condition.values])
     if "" in texts:
         raise DocumentError(f"{path}.values[{texts.index('')}]", "expected text, got nothing but blanks")
+    known = _KNOWN.get(condition.attribute)
+    if known and condition.op in ("in", "not_in"):
+        _refuse_unknown(texts, known, f"{path}.values")
     if condition.op == "contains":
         return _Containing(texts)
     if condition.op == "prefix":
@@ -190,6 +194,12 @@ def _accept_texts(condition: Condition, path: str) -> Container[object]:
     if condition.attribute == "network" and "cellular" in texts:
         texts += CELLULAR
     return frozenset(texts)
+
+
+def _refuse_unknown(texts: tuple[str, ...], known: tuple[str, ...], path: str) -> None:
+    for i, text in enumerate(texts):
+        if text not in known:
+            raise DocumentError(f"{path}[{i}]", f"expected one of {', '.join(known)}, got {text!r}")
 
 
 def _accept_versions(condition: Condition, path: str) -> Container[object]:

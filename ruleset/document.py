@@ -3,14 +3,19 @@
 It checks shape and size and turns every failure into a DocumentError with the JSON path; meaning is the compiler's.
 """
 
+import re
+
 import msgspec
 import orjson
 
 from ruleset.errors import DocumentError
 from ruleset.model import Program
 
-# One document may not fill a host's memory; 100 releases with 1,000 inline users each fit well within.
+# One document may not fill a host's memory; 100,000 inline users of 8 characters fit.
 MAX_DOCUMENT_BYTES = 1 << 20
+
+# The last place in a message is the decoder's; an earlier one may be the author's text.
+_PLACE = re.compile(r" - at (?:`key` in )?`(?P<path>\$[^`]*)`\Z")
 
 _decoder = msgspec.json.Decoder(Program)
 
@@ -26,8 +31,7 @@ def parse_program(data: bytes) -> Program:
     try:
         return _decoder.decode(data)
     except msgspec.ValidationError as error:
-        message, _, path = str(error).partition(" - at `")
-        raise DocumentError(path.rstrip("`") or "$", message[:1].lower() + message[1:]) from None
+        raise _locate(str(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise DocumentError("$", f"expected a JSON document in UTF-8, got bytes that are none ({error})") from None
     except RecursionError:
@@ -35,5 +39,23 @@ def parse_program(data: bytes) -> Program:
 
 
 def encode(program: Program) -> bytes:
-    """Returns a document's canonical bytes: sorted members, no blanks; members at their defaults are left out."""
-    return orjson.dumps(msgspec.to_builtins(program), option=orjson.OPT_SORT_KEYS)
+    """Returns a document's canonical bytes: sorted members, no blanks; top members at their defaults are left out.
+
+    Raises:
+        DocumentError: `permissions` or `extra` hold what JSON libraries do not agree on.
+    """
+    members = {name: value for name, value in msgspec.to_builtins(program).items() if value != _DEFAULTS.get(name, ...)}
+    try:
+        return orjson.dumps(members, option=orjson.OPT_SORT_KEYS)
+    except TypeError as error:
+        raise DocumentError("$.packages", f"expected permissions and extra of plain JSON ({error})") from None
+
+
+_DEFAULTS = {info.name: info.default for info in msgspec.structs.fields(Program)}
+
+
+def _locate(message: str) -> DocumentError:
+    """The decoder's message in two: what is wrong, and the JSON path that it ends with where there is one."""
+    found = _PLACE.search(message)
+    what = message[: found.start()] if found else message
+    return DocumentError(found["path"] if found else "$", what[:1].lower() + what[1:])

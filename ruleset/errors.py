@@ -1,5 +1,8 @@
 """What can be wrong with a document: always with the JSON path of the place, always for its author to mend."""
 
+# A message may quote the document; a document's text may be as long as the document.
+MAX_MESSAGE_CHARS = 500
+
 
 class RulesetError(Exception):
     """The base of every error that `ruleset` raises."""
@@ -14,9 +17,15 @@ class DocumentError(RulesetError):
     """
 
     def __init__(self, path: str, message: str) -> None:
-        super().__init__(f"{path}: {message}")
-        self.path = path
-        self.message = message
+        self.path = _show(path)
+        self.message = _show(message)
+        super().__init__(f"{self.path}: {self.message}")
+
+
+def _show(text: str) -> str:
+    """A text as a terminal and a log line may have it: bounded, and without control characters."""
+    short = text if len(text) <= MAX_MESSAGE_CHARS else text[:MAX_MESSAGE_CHARS] + "…"
+    return short if short.isprintable() else short.encode("unicode_escape").decode()
 
 
 class VersionError(RulesetError):

@@ -7,7 +7,7 @@ what the device said come in, a decision comes out, and the same in gives the sa
 from enum import StrEnum
 
 from ruleset.bucket import compute_hash
-from ruleset.compiler import CompiledProgram, CompiledRelease
+from ruleset.compiler import Clients, CompiledProgram, CompiledRelease
 from ruleset.condition import APP, Fact, gather
 from ruleset.model import Device, Platform
 
@@ -65,7 +65,7 @@ def evaluate(program: CompiledProgram, device: Device, installed: int, now: int)
     return None, NO_RELEASE
 
 
-def admits(clients: dict[Platform, range | None], platform: Platform, app: Fact) -> bool:
+def admits(clients: Clients, platform: Platform, app: Fact) -> bool:
     """Says whether a host app's platform and version are in the client range; None stands for every version."""
     if platform not in clients:
         return False

@@ -31,7 +31,7 @@ DEFAULT_POLL_AFTER_S = 1_800
 Text = Annotated[str, Meta(min_length=1, max_length=MAX_STRING)]
 Said = Annotated[str, Meta(max_length=MAX_STRING)]
 ShortText = Annotated[str, Meta(min_length=1, max_length=64)]
-Digest = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 Time = Annotated[int, Meta(ge=0, lt=MAX_TIME)]
 Size = Annotated[int, Meta(ge=0, le=MAX_SIZE)]
 Counter = Annotated[int, Meta(ge=0, lt=MAX_COUNTER)]
@@ -154,8 +154,8 @@ class Offers(Struct, frozen=True, forbid_unknown_fields=True):
     """The publisher's signed claims, all of one moment: by package version, and one for a take-down."""
 
     expires: Time
-    install: dict[str, Token] = {}
-    rollback: dict[str, Token] = {}
+    install: dict[Text, Token] = {}
+    rollback: dict[Text, Token] = {}
     remove: Annotated[str, Meta(max_length=MAX_TOKEN)] = ""
 
 
@@ -163,8 +163,8 @@ class Program(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
     """A program document. The last four members are the publisher's; an author's document has none of them."""
 
     format: Literal[1]
-    program: Annotated[str, Meta(pattern="^([0-9]{16}|[0-9]{8})$")]
-    packages: Annotated[dict[str, Package], Meta(max_length=MAX_PACKAGES)]
+    program: Annotated[str, Meta(pattern=r"^([0-9]{16}|[0-9]{8})\Z")]
+    packages: Annotated[dict[Text, Package], Meta(max_length=MAX_PACKAGES)]
     releases: Annotated[list[Release], Meta(max_length=MAX_RELEASES)]
     poll_after: Annotated[int, Meta(ge=0, le=MAX_POLL_AFTER_S)] = DEFAULT_POLL_AFTER_S
     taken_down: bool = False

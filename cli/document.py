@@ -1,0 +1,52 @@
+"""`graywave document`: a program's document, as a control plane reads and publishes it."""
+
+import json
+from pathlib import Path
+from typing import BinaryIO
+
+import click
+
+from cli.exit import CommandError, Exit
+from cli.home import Home, take_home
+from cli.publishing import open_publisher
+
+
+@click.group()
+def document() -> None:
+    """Read and publish program documents."""
+
+
+@document.command()
+@click.argument("program")
+@click.option("--publisher", "url", help="Address of the publisher.  [default: the one of the data folder]")
+@click.option("--token-file", type=click.Path(path_type=Path), help="File of its token.  [default: DATA/token]")
+@take_home
+def get(program: str, url: str | None, token_file: Path | None, home: Home) -> None:
+    """Print the document of PROGRAM as JSON."""
+    found, _ = open_publisher(home, url, token_file).get(program)
+    if found is None:
+        raise CommandError(f"no document of program {program} is published", Exit.REFUSED)
+    click.echo(json.dumps(found, indent=2, ensure_ascii=False))
+
+
+@document.command()
+@click.argument("file", type=click.File("rb"))
+@click.option("--dry-run", is_flag=True, help="Say what would happen, and publish nothing.")
+@click.option("--revision", help="Publish only over this revision.  [default: the one there now]")
+@click.option("--publisher", "url", help="Address of the publisher.  [default: the one of the data folder]")
+@click.option("--token-file", type=click.Path(path_type=Path), help="File of its token.  [default: DATA/token]")
+@take_home
+def put(  # noqa: PLR0913 - a command's options
+    file: BinaryIO, revision: str | None, url: str | None, token_file: Path | None, home: Home, *,
+    dry_run: bool,
+) -> None:  # fmt: skip
+    """Publish the document in FILE (- for standard input)."""
+    try:
+        wanted = json.load(file)
+    except ValueError as error:
+        raise CommandError(f"{file.name}: expected JSON: {error}", Exit.USAGE) from None
+    publisher = open_publisher(home, url, token_file)
+    if revision is None:
+        _, revision = publisher.get(str(wanted.get("program")))
+    answer = publisher.put(wanted, revision, dry_run=dry_run)
+    click.echo(json.dumps(answer.body, indent=2, ensure_ascii=False))

@@ -1,0 +1,66 @@
+"""HTTP for commands: one request, its answer as JSON, and every failure a CommandError with the exit code that fits."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+import urllib3
+
+from cli.exit import CommandError, Exit
+
+TIMEOUT_S = 10.0
+_pool = urllib3.PoolManager(retries=False, timeout=TIMEOUT_S)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a server answered: its status, its ETag without quotes, its JSON."""
+
+    status: int
+    etag: str
+    body: Any
+
+
+def ask(
+    method: str, url: str, *, body: object = None, headers: Mapping[str, str] | None = None, allow: tuple[int, ...] = ()
+) -> Answer:
+    """Returns the answer to a request whose body, if any, is sent as JSON.
+
+    Args:
+        method: of HTTP.
+        url: where.
+        body: what to send; bytes go as they are.
+        headers: more than Content-Type.
+        allow: statuses from 400 that the caller deals with.
+
+    Raises:
+        CommandError: UNREACHABLE, or REFUSED with the server's own words.
+    """
+    data = body if isinstance(body, bytes) else None if body is None else json.dumps(body).encode()
+    try:
+        response = _pool.request(
+            method, url, body=data, headers={"Content-Type": "application/json", **(headers or {})}
+        )
+    except urllib3.exceptions.HTTPError as error:
+        raise CommandError(f"{url} cannot be reached: {error}", Exit.UNREACHABLE) from None
+    answer = Answer(response.status, response.headers.get("ETag", "").strip('"'), _read_json(response.data))
+    if answer.status >= HTTPStatus.BAD_REQUEST and answer.status not in allow:
+        raise CommandError(f"{method} {url}: {_read_refusal(answer)}", Exit.REFUSED)
+    return answer
+
+
+def _read_json(data: bytes) -> Any:
+    try:
+        return json.loads(data) if data else None
+    except ValueError:
+        return data.decode("utf-8", "backslashreplace")
+
+
+def _read_refusal(answer: Answer) -> str:
+    error = answer.body.get("error") if isinstance(answer.body, dict) else None
+    if not isinstance(error, dict):
+        return f"status {answer.status}"
+    place = f"{error['path']}: " if error.get("path") else ""
+    return f"{error.get('code')}: {place}{error.get('message')}"

@@ -1,0 +1,60 @@
+"""What commands say to a publisher: read a document, change it, put it back."""
+
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+from cli.exit import CommandError, Exit
+from cli.home import Home
+from cli.http import Answer, ask
+
+
+class Publisher:
+    """A publisher, as a control plane sees it.
+
+    Args:
+        url: where it listens.
+        token: its bearer token.
+    """
+
+    def __init__(self, url: str, token: str) -> None:
+        self._url = url.rstrip("/")
+        self._headers = {"Authorization": f"Bearer {token}"}
+
+    def get(self, program: str) -> tuple[dict[str, Any] | None, str]:
+        """Returns a program's document and its revision; None where there is none yet.
+
+        Raises:
+            CommandError: the publisher is away, or refuses.
+        """
+        answer = ask("GET", self._name(program), headers=self._headers, allow=(HTTPStatus.NOT_FOUND,))
+        if answer.status == HTTPStatus.NOT_FOUND:
+            return None, ""
+        return answer.body, answer.etag
+
+    def put(self, document: dict[str, Any], revision: str, *, dry_run: bool = False) -> Answer:
+        """Publishes a document over the revision that it was made from, an empty one where there was none.
+
+        Raises:
+            CommandError: the publisher is away, or refuses; somebody else having published in between is a refusal.
+        """
+        precondition = {"If-Match": f'"{revision}"'} if revision else {"If-None-Match": "*"}
+        url = self._name(str(document.get("program"))) + ("?dry_run=1" if dry_run else "")
+        return ask("PUT", url, body=document, headers=self._headers | precondition)
+
+    def _name(self, program: str) -> str:
+        return f"{self._url}/v1/documents/program/{program}"
+
+
+def open_publisher(home: Home, url: str | None, token_file: Path | None) -> Publisher:
+    """Returns the publisher that options name, or the one of the data folder.
+
+    Raises:
+        CommandError: none runs there, or the token cannot be read.
+    """
+    path = token_file or home.token
+    try:
+        token = path.read_text("utf-8").strip()
+    except OSError as error:
+        raise CommandError(f"cannot read the publisher's token: {error}", Exit.USAGE) from None
+    return Publisher(url or home.read_address("publisher"), token)

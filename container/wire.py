@@ -1,0 +1,151 @@
+"""The device's wire as values: PURE encoding of questions and reports, strict and bounded decoding of answers.
+
+Members that an answer has and this version does not know are ignored, so that older containers can ask newer edges.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from container.device import Device
+from container.errors import EdgeError, OverloadedError
+
+# 200 updates with offer, signature and transfers have about 1 MiB. An endless answer would fill a device's memory.
+MAX_ANSWER_BYTES = 4 * 1024 * 1024
+# No error message needs more; a page of some proxy in between is cut off.
+MAX_ERROR_BYTES = 16 * 1024
+MAX_PROGRAMS = 200
+MAX_EVENTS = 100
+# A poll interval, and a wait that an edge may ask for: a day. More would be a device that never asks again.
+MAX_WAIT_S = 86_400
+_TOO_MANY_REQUESTS = 429
+_OK, _ACCEPTED, _SERVER_ERROR = 200, 202, 500
+
+Size = Annotated[int, Meta(ge=0, le=2**53 - 1)]
+
+
+class Transfer(msgspec.Struct, frozen=True):
+    """A way to move a package: `url` may be relative to the edge; `base` is the version that a delta starts from."""
+
+    format: str
+    url: str
+    size: Size
+    sha256: str
+    base: str = msgspec.field(default="", name="from")
+
+
+class Update(msgspec.Struct, frozen=True):
+    """Something to do with a program; a remove has neither version nor package."""
+
+    program: str
+    action: Literal["install", "rollback", "remove"]
+    offer: str
+    version: str = ""
+    release: str = ""
+    urgency: str = "silent"
+    download: str = "any"
+    install: str = "open"
+    size: Size = 0
+    sha256: str = ""
+    signature: str = ""
+    transfers: Annotated[tuple[Transfer, ...], Meta(max_length=32)] = ()
+    extra: dict[str, Any] = {}
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What an edge says: at most an update a program, and in how many seconds to ask again."""
+
+    revision: int
+    poll_after: Annotated[int, Meta(ge=0, le=MAX_WAIT_S)]
+    updates: Annotated[tuple[Update, ...], Meta(max_length=MAX_PROGRAMS)] = ()
+    unknown: tuple[str, ...] = ()
+    root: int = 0
+
+
+class _Error(msgspec.Struct, frozen=True):
+    code: str
+    message: str = ""
+
+
+class _ErrorBody(msgspec.Struct, frozen=True):
+    error: _Error
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What became of an update, for a report; `at` in seconds, `nonce` so that a repeated report counts once."""
+
+    program: str
+    before: str
+    after: str
+    release: str
+    outcome: Literal["activated", "failed"]
+    reason: str
+    transfer: str
+    bytes: int
+    ms: int
+    at: int
+    nonce: str
+
+
+def encode_question(workspace: str, device: Device, programs: Mapping[str, str]) -> bytes:
+    """Returns the body of a check about programs, each with the version installed or an empty text."""
+    return msgspec.json.encode({"workspace": workspace, "device": _tell(device), "programs": programs})
+
+
+def encode_report(workspace: str, device: Device, events: Iterable[Event]) -> bytes:
+    """Returns the body of a report."""
+    told = [{"from": event.before, "to": event.after, **_members(event)} for event in events]
+    return msgspec.json.encode({"workspace": workspace, "device": _tell(device), "events": told})
+
+
+def decode_answer(body: bytes, asked: Sequence[str]) -> Answer:
+    """Returns the answer in the body of a 200.
+
+    Raises:
+        EdgeError: it is malformed, or has an update twice or for a program that was not asked about.
+    """
+    try:
+        answer = msgspec.json.decode(body, type=Answer)
+    except (ValueError, RecursionError) as error:
+        raise EdgeError(f"expected the answer of an edge, got something else: {error}", _OK) from error
+    programs = [update.program for update in answer.updates]
+    if len(set(programs)) < len(programs) or not set(programs) <= set(asked):
+        raise EdgeError(f"expected at most one update for each program asked about, got {programs!r:.200}", _OK)
+    return answer
+
+
+def explain_status(status: int, headers: Mapping[str, str], body: bytes) -> EdgeError:
+    """Returns the error for an answer that is no success; `headers` have lower-case names."""
+    try:
+        error = msgspec.json.decode(body, type=_ErrorBody).error
+    except (ValueError, RecursionError):
+        error = _Error("")  # a proxy's page, or a body that was cut
+    words = f"{status} {error.code!r:.60} {error.message!r:.200}"
+    if status == _TOO_MANY_REQUESTS or status >= _SERVER_ERROR:
+        wait_s = read_retry_after(headers.get("retry-after", ""))
+        return OverloadedError(f"the edge cannot answer now, try again later: {words}", status, error.code, wait_s)
+    return EdgeError(f"the edge refuses the request, see its operator: {words}", status, error.code)
+
+
+def read_retry_after(text: str) -> int:
+    """Returns the seconds of a Retry-After, at most a day; 0 for anything but whole seconds."""
+    digits = text.strip()
+    return min(int(digits[:9]), MAX_WAIT_S) if digits.isascii() and digits.isdigit() else 0
+
+
+def is_success(status: int) -> bool:
+    """Says whether a status is one of the two that edges answer with."""
+    return status in (_OK, _ACCEPTED)
+
+
+def _tell(device: Device) -> dict[str, Any]:
+    members = {field.name: getattr(device, field.name) for field in fields(device)}
+    return {name: value for name, value in {**members, "tags": dict(device.tags)}.items() if value}
+
+
+def _members(event: Event) -> dict[str, Any]:
+    return {name: value for name, value in asdict(event).items() if name not in ("before", "after")}

@@ -1,0 +1,268 @@
+"""The naive oracle: what `contract/document.md` and `contract/check.md` say, written down once more, slowly.
+
+It must not know any module of ours, and it must not be clever: versions are tuples of four numbers, every question
+walks through the whole document, nothing is remembered. It trusts what it is given: documents and questions that are
+well formed. The compiled evaluator and the edge must agree with it; where they do not, one of the three is wrong.
+"""
+
+import unicodedata
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from xxhash import xxh32
+
+Json = dict[str, Any]
+Version = tuple[int, int, int, int]
+
+CELLULAR = ("cellular", "2g", "3g", "4g", "5g")
+VERSION_ATTRIBUTES = ("os", "app", "installed")
+POLL_AFTER_S = 1800
+
+
+def decide(document: Json, question: Json, program: str, now: int) -> Json:
+    """Returns `{"release", "reason"}`: the deciding release's id, or None, and one of the six reasons.
+
+    The numbers are those of the steps in `contract/document.md`.
+    """
+    installed = read_version(question["programs"][program])
+    if document.get("taken_down"):  # 1
+        return {"release": None, "reason": "gone" if installed is None else "remove"}
+    for release in document["releases"]:  # 2
+        if not _admits(release, question, program, now):  # 3 to 6
+            continue
+        reason = _compare(release, installed)  # 7, 8
+        if reason is not None:
+            return {"release": release["id"], "reason": reason}
+    return {"release": None, "reason": "no_release"}
+
+
+def answer(
+    documents: Iterable[Json] | Mapping[str, Json],
+    revision: int,
+    root: int,
+    question: Json,
+    now: int,
+) -> Json:
+    """Returns the whole answer to a check, as `contract/check.md` has it.
+
+    Args:
+        documents: the published documents of the workspace, or the same by program.
+        revision: the workspace's revision.
+        root: the number of its root document.
+        question: the device's question, well formed.
+        now: seconds since 1970.
+    """
+    known = dict(documents) if isinstance(documents, Mapping) else {one["program"]: one for one in documents}
+    updates, unknown, intervals = [], [], []
+    for program in question["programs"]:
+        if program not in known:
+            unknown.append(program)
+            continue
+        intervals.append(known[program].get("poll_after", POLL_AFTER_S))
+        update = _update(known[program], question, program, now)
+        if update is not None:
+            updates.append(update)
+    poll_after = spread(min(intervals, default=POLL_AFTER_S), question["device"]["id"], now)
+    whole = {"revision": revision, "root": root, "poll_after": poll_after, "updates": updates}
+    return {**whole, "unknown": unknown} if unknown else whole
+
+
+def fold(text: str) -> str:
+    """Returns a text as conditions compare it: trimmed, NFKC, case-folded, in this order."""
+    trimmed = text.strip()
+    composed = unicodedata.normalize("NFKC", trimmed)
+    return composed.casefold()
+
+
+def read_version(text: str | None) -> Version | None:
+    """Returns four numbers, or None where the text is absent or no version."""
+    if not text or len(text) > 23:  # noqa: PLR2004 - four parts of five digits and three dots
+        return None
+    numbers = []
+    for part in text.split("."):
+        if part == "" or any(letter not in "0123456789" for letter in part) or int(part) > 65535:  # noqa: PLR2004
+            return None
+        numbers.append(int(part))
+    if len(numbers) > 4:  # noqa: PLR2004
+        return None
+    one, two, three, four = [*numbers, 0, 0, 0][:4]
+    return one, two, three, four
+
+
+def read_ends(text: str) -> tuple[Version, Version]:
+    """Returns the lowest and the highest version that a value of a condition stands for."""
+    stem = text.removesuffix(".*")
+    low = read_version(stem)
+    if low is None:
+        raise ValueError(f"expected a version or a wildcard, got {text!r}")
+    if stem == text:
+        return low, low
+    given = stem.count(".") + 1
+    one, two, three, four = [*low[:given], 65535, 65535, 65535][:4]
+    return low, (one, two, three, four)
+
+
+def bucket(salt: str, identity: str) -> int:
+    """Returns the bucket, 0 to 999,999, into which an id falls under a salt."""
+    digest = xxh32(salt.encode() + b"\x00" + identity.encode()).digest()
+    return int.from_bytes(digest, "big") * 1_000_000 // 2**32
+
+
+def spread(base: int, device: str, now: int) -> int:
+    """Returns seconds until the next check: the base, moved by -10 to +10 percent, the same for one hour."""
+    hour = now // 3600
+    digest = xxh32(device.encode() + b"\x00" + str(hour).encode()).digest()
+    percent = int.from_bytes(digest, "big") % 21 - 10
+    return base + (base * percent) // 100
+
+
+def _admits(release: Json, question: Json, program: str, now: int) -> bool:
+    return (
+        _is_running(release, now)
+        and _is_client_covered(release.get("clients"), question["device"])
+        and all(_holds(condition, question, program) for condition in release.get("when", []))
+        and _is_meant(release.get("who"), question["device"])
+    )
+
+
+def _is_running(release: Json, now: int) -> bool:
+    """Step 3."""
+    if release.get("state", "live") != "live":
+        return False
+    opens_at, closes_at = release.get("opens_at"), release.get("closes_at")
+    if opens_at is not None and now < opens_at:
+        return False
+    return closes_at is None or now < closes_at
+
+
+def _is_client_covered(clients: Json | None, device: Json) -> bool:
+    """Step 4."""
+    if clients is None:
+        return True
+    if device["platform"] not in clients:
+        return False
+    ends = clients[device["platform"]]
+    low, high = ends.get("min"), ends.get("max")
+    if low is None and high is None:
+        return True
+    app = read_version(device.get("app"))
+    if app is None or (low is not None and app < read_ends(low)[0]):
+        return False
+    return high is None or app <= read_ends(high)[1]
+
+
+def _holds(condition: Json, question: Json, program: str) -> bool:
+    """Step 5, for one condition."""
+    attribute = condition["attribute"]
+    if attribute in VERSION_ATTRIBUTES:
+        text = question["programs"][program] if attribute == "installed" else question["device"].get(attribute)
+        version = read_version(text)
+        return version is not None and _holds_for_version(condition, version)
+    if attribute.startswith("tags."):
+        text = (question["device"].get("tags") or {}).get(attribute[len("tags.") :])
+    else:
+        text = question["device"].get(attribute)
+    return fold(text or "") != "" and _holds_for_text(condition, fold(text))
+
+
+def _holds_for_version(condition: Json, version: Version) -> bool:
+    op = condition["op"]
+    ends = [read_ends(value) for value in condition["values"]]
+    if op in ("between", "outside"):
+        is_inside = ends[0][0] <= version <= ends[1][1]
+        return is_inside if op == "between" else not is_inside
+    is_named = any(low <= version <= high for low, high in ends)
+    return is_named if op == "in" else not is_named
+
+
+def _holds_for_text(condition: Json, text: str) -> bool:
+    op = condition["op"]
+    values = [fold(value) for value in condition["values"]]
+    if op == "contains":
+        return any(value in text for value in values)
+    if op == "prefix":
+        return any(text.startswith(value) for value in values)
+    is_named = text in values
+    if condition["attribute"] == "network" and "cellular" in values:
+        is_named = is_named or text in CELLULAR
+    return is_named if op == "in" else not is_named
+
+
+def _is_meant(who: Json | None, device: Json) -> bool:
+    """Step 6."""
+    if who is None:
+        return True
+    user = device.get("user") or None
+    if user is not None and user in (who.get("users") or []):
+        return True
+    percent = who.get("percent")
+    if percent is None:
+        return False
+    identity = device["id"] if percent.get("by", "device") == "device" else user
+    return identity is not None and bucket(percent["salt"], identity) < percent["parts"]
+
+
+def _compare(release: Json, installed: Version | None) -> str | None:
+    """Step 8: the reason, or None where the search goes on."""
+    package = read_version(release["package"])
+    if package is None:
+        raise ValueError(f"expected a version, got {release['package']!r}")
+    if installed is None or installed < package:
+        return "install"
+    if installed == package:
+        return "current"
+    sources = (release.get("rollback") or {}).get("from", [])
+    return "rollback" if installed in [read_version(source) for source in sources] else None
+
+
+def _update(document: Json, question: Json, program: str, now: int) -> Json | None:
+    """What the answer says about one program, None where there is nothing to do or no valid offer."""
+    decision = decide(document, question, program, now)
+    reason, offers = decision["reason"], document.get("offers")
+    if reason not in ("install", "rollback", "remove") or not offers or offers["expires"] <= now:
+        return None
+    if reason == "remove":
+        return _removal(program, offers.get("remove"))
+    release = next(one for one in document["releases"] if one["id"] == decision["release"])
+    offer = offers.get(reason, {}).get(release["package"])
+    if not offer:
+        return None
+    package = document["packages"][release["package"]]
+    transfers = _order_transfers(package, question["programs"][program])
+    return {"program": program, **_installation(release, package, reason, offer, transfers)}
+
+
+def _removal(program: str, offer: str | None) -> Json | None:
+    if not offer:
+        return None
+    return {"program": program, "action": "remove", "offer": offer}
+
+
+def _installation(release: Json, package: Json, action: str, offer: str, transfers: list[Json]) -> Json:
+    return {
+        "version": release["package"],
+        "release": release["id"],
+        "action": action,
+        "urgency": release.get("urgency", "silent"),
+        "download": package.get("download", "any"),
+        "install": package.get("install", "open"),
+        "size": package["size"],
+        "sha256": package["sha256"],
+        "signature": package["signature"],
+        "offer": offer,
+        "transfers": transfers,
+        "extra": package.get("extra", {}),
+    }
+
+
+def _order_transfers(package: Json, installed: str) -> list[Json]:
+    """Differences from the device's own version, then whole packages; other differences are of no use to it."""
+    own = read_version(installed)
+    differences, wholes = [], []
+    for transfer in package["transfers"]:
+        shown = {name: value for name, value in transfer.items() if name != "from_sha256" and value != ""}
+        if transfer["format"] == "zstd":
+            wholes.append(shown)
+        elif own is not None and read_version(transfer["from"]) == own:
+            differences.append(shown)
+    return differences + wholes

@@ -1,0 +1,132 @@
+"""The admin listener of a host, in the syncer: health, readiness, status, metrics. It answers while workers are busy.
+
+It reads what workers copied into their pages and what the syncer knows; nothing here is for devices, nothing secret.
+"""
+
+import mmap
+import time
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+
+from aiohttp import web
+
+from edge.cache import Cache
+from edge.metrics import FIELDS, read_page
+from edge.syncer import State
+
+# A worker copies its counters once a second; one that has not for this long is not counted on.
+FRESH_S = 5
+# A worker that has not applied a row for this long does not follow.
+LAG_S = 1.0
+_GAUGES = ("connections", "cursor", "ready", "load_us")
+_NOT_METRICS = ("beat", "pid")
+
+
+class Host:
+    """What is known of a host, for its operator.
+
+    Args:
+        pages: the workers' counters.
+        states: the workspaces' states by name.
+        cache: the host's edge.db.
+    """
+
+    def __init__(self, pages: Sequence[mmap.mmap], states: Mapping[str, State], cache: Cache) -> None:
+        self._pages = pages
+        self._states = states
+        self._cache = cache
+        self.is_draining = False
+        self._lagging: dict[int, float] = {}
+
+    def read_workers(self) -> list[dict[str, int]]:
+        """Returns each worker's counters, as it copied them last."""
+        return [{"index": index, **read_page(page)} for index, page in enumerate(self._pages)]
+
+    def explain_unready(self, now: float) -> list[str]:
+        """Returns why this host should get no devices now; empty where it should."""
+        reasons = ["draining"] if self.is_draining else []
+        reasons += [f"workspace {name} has no rules" for name, state in self._states.items() if not state.position[1]]
+        last = self._cache.read_last_row()
+        for worker in self.read_workers():
+            if not worker["ready"] or worker["beat"] < now - FRESH_S:
+                reasons.append(f"worker {worker['index']} does not serve")
+            elif self._has_lagged(worker, last, now):
+                reasons.append(f"worker {worker['index']} is at row {worker['cursor']} of {last}")
+        return reasons
+
+    def _has_lagged(self, worker: Mapping[str, int], last: int, now: float) -> bool:
+        """Being a few milliseconds behind is how changes arrive; staying behind is a fault."""
+        if worker["cursor"] >= last:
+            self._lagging.pop(worker["index"], None)
+            return False
+        return now - self._lagging.setdefault(worker["index"], now) > LAG_S
+
+    def tell_status(self, now: float) -> dict[str, object]:
+        """Returns everything that is known, for people and scripts."""
+        return {
+            "ready": not self.explain_unready(now),
+            "unready": self.explain_unready(now),
+            "users": "unproven: user ids are taken as devices say them",
+            "workers": self.read_workers(),
+            "workspaces": {name: _tell_state(state, now) for name, state in self._states.items()},
+        }
+
+    def tell_metrics(self, now: float) -> str:
+        """Returns the counters in the Prometheus text format."""
+        lines = []
+        workers = self.read_workers()
+        for field in FIELDS:
+            if field in _NOT_METRICS:
+                continue
+            kind = "gauge" if field in _GAUGES else "counter"
+            name = f"graywave_edge_{field}" if kind == "gauge" else f"graywave_edge_{field}_total"
+            lines.append(f"# TYPE {name} {kind}")
+            lines += [f'{name}{{worker="{worker["index"]}"}} {worker[field]}' for worker in workers]
+        for name, state in self._states.items():
+            label = f'{{workspace="{name}"}}'
+            lines.append(f"graywave_edge_revision{label} {state.position.revision}")
+            lines.append(f"graywave_edge_refused_documents{label} {len(state.refused)}")
+            lines.append(f"graywave_edge_source_problem{label} {int(bool(state.problem))}")
+            lines.append(f"graywave_edge_head_expires_in_seconds{label} {int(state.head_expires - now)}")
+        return "\n".join(lines) + "\n"
+
+
+def _tell_state(state: State, now: float) -> dict[str, object]:
+    return {
+        "epoch": state.position.epoch,
+        "revision": state.position.revision,
+        "source": str(state.standing),
+        "problem": state.problem,
+        "looked_s_ago": round(now - state.looked_at, 1) if state.looked_at else None,
+        "head_expires": state.head_expires,
+        "refused": state.refused,
+    }
+
+
+def make_admin(host: Host) -> web.Application:
+    """Returns the admin listener's application."""
+
+    async def health(_request: web.Request) -> web.Response:
+        return web.json_response({"ok": True})
+
+    async def ready(_request: web.Request) -> web.Response:
+        reasons = host.explain_unready(time.time())
+        status = HTTPStatus.SERVICE_UNAVAILABLE if reasons else HTTPStatus.OK
+        return web.json_response({"ready": not reasons, "unready": reasons}, status=status)
+
+    async def status(_request: web.Request) -> web.Response:
+        return web.json_response(host.tell_status(time.time()))
+
+    async def metrics(_request: web.Request) -> web.Response:
+        return web.Response(text=host.tell_metrics(time.time()), content_type="text/plain")
+
+    app = web.Application()
+    app.add_routes(
+        [
+            web.get("/healthz", health),
+            web.get("/readyz", ready),
+            web.get("/status", status),
+            web.get("/metrics", metrics),
+        ]
+    )
+    return app

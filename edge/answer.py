@@ -1,0 +1,184 @@
+"""What a device is told: entries whose answers are encoded when a document is loaded, and the join at a check.
+
+An entry is immutable and replaced whole. Nothing between looking the programs up and returning the bytes may await.
+"""
+
+from collections.abc import Iterable, Mapping
+
+import orjson
+from msgspec import Struct
+
+from channel import NOWHERE, Position
+from edge.question import VERSIONS, Question
+from ruleset import (
+    DEFAULT_POLL_AFTER_S,
+    CompiledProgram,
+    CompiledRelease,
+    DocumentError,
+    Package,
+    Program,
+    Reason,
+    Transfer,
+    compile_program,
+    evaluate,
+    parse_version,
+    spread_poll,
+)
+
+# An answer with nothing to do is one of few: remembered by its poll interval, which base and spread decide.
+MAX_IDLE_ANSWERS = 4_096
+
+_CURRENT, _NO_RELEASE = Reason.CURRENT, Reason.NO_RELEASE
+
+
+class Update(Struct, frozen=True):
+    """One update's JSON, ready to join: for most devices, and by installed version where a delta starts there."""
+
+    full: bytes
+    by_base: dict[int, bytes]
+
+
+class Entry(Struct, frozen=True):
+    """One program as a worker holds it. `updates` goes by (release id, reason); a take-down's by ("", remove)."""
+
+    program: CompiledProgram
+    position: Position
+    poll_after: int
+    offers_expire: int
+    updates: dict[tuple[str, Reason], Update]
+
+
+def compile_entry(document: Program) -> Entry:
+    """Returns a published document, compiled and with its answers encoded.
+
+    Raises:
+        DocumentError: the document does not compile, or an offer that a live release needs is missing.
+    """
+    program = compile_program(document)
+    if document.offers is None:
+        raise DocumentError("$.offers", "expected the publisher's offers, got none")
+    position = Position(document.epoch, document.revision)
+    updates = dict(_encode_updates(program, document))
+    return Entry(program, position, program.poll_after, document.offers.expires, updates)
+
+
+def _encode_updates(program: CompiledProgram, document: Program) -> Iterable[tuple[tuple[str, Reason], Update]]:
+    offers = document.offers
+    assert offers is not None  # noqa: S101 - its only caller has looked
+    if program.taken_down:
+        if not offers.remove:
+            raise DocumentError("$.offers.remove", "expected an offer for the take-down, got none")
+        removal = {"program": program.id, "action": "remove", "offer": offers.remove}
+        yield ("", Reason.REMOVE), Update(orjson.dumps(removal), {})
+        return
+    for release in program.live:
+        yield (release.id, Reason.INSTALL), _encode_release(program, release, Reason.INSTALL, offers.install)
+        if release.rollback_from:
+            yield (release.id, Reason.ROLLBACK), _encode_release(program, release, Reason.ROLLBACK, offers.rollback)
+
+
+def _encode_release(
+    program: CompiledProgram, release: CompiledRelease, action: Reason, offers: Mapping[str, str]
+) -> Update:
+    version = release.source.package
+    package = program.source.packages[version]
+    if version not in offers:
+        raise DocumentError(f"$.offers.{action}", f"expected an offer for {version!r}, got none")
+    head: dict[str, object] = {
+        "program": program.id,
+        "version": version,
+        "release": release.id,
+        "action": action,
+        "urgency": release.source.urgency,
+        "download": package.download,
+        "install": package.install,
+        "size": package.size,
+        "sha256": package.sha256,
+        "signature": package.signature,
+        "offer": offers[version],
+    }
+    bases = {parse_version(transfer.base) for transfer in package.transfers if transfer.base}
+    return Update(
+        _encode_with_transfers(head, package, -1), {base: _encode_with_transfers(head, package, base) for base in bases}
+    )
+
+
+def _encode_with_transfers(head: dict[str, object], package: Package, base: int) -> bytes:
+    """Transfers that start from the device's own version come first; deltas from other versions are left out."""
+    deltas = [transfer for transfer in package.transfers if transfer.base and parse_version(transfer.base) == base]
+    full = [transfer for transfer in package.transfers if not transfer.base]
+    transfers = [_tell_transfer(transfer) for transfer in (*deltas, *full)]
+    return orjson.dumps(head | {"transfers": transfers, "extra": package.extra})
+
+
+def _tell_transfer(transfer: Transfer) -> dict[str, object]:
+    base = {"from": transfer.base} if transfer.base else {}
+    return {"format": transfer.format, **base, "url": transfer.url, "size": transfer.size, "sha256": transfer.sha256}
+
+
+class Workspace:
+    """One workspace as a worker holds it: its entries by program id, and what its answers begin with.
+
+    Args:
+        name: as devices call it.
+        root: the number of the newest root document.
+    """
+
+    __slots__ = ("_idle", "_prefix", "entries", "name", "position", "root")
+
+    def __init__(self, name: str, root: int) -> None:
+        self.name = name
+        self.root = root
+        self.entries: dict[str, Entry] = {}
+        self.apply({}, NOWHERE)
+
+    def has_newer(self, program: str, entry: Entry) -> bool:
+        """Says whether a program's entry is newer than this one: then this one comes from an older source."""
+        held = self.entries.get(program)
+        return held is not None and held.position > entry.position
+
+    def apply(self, changed: Mapping[str, Entry], position: Position) -> None:
+        """Replaces the entries of a batch of changes, in one step: a check sees all of it or nothing."""
+        self.entries.update(changed)
+        self.position = position
+        self._prefix = b'{"revision":%d,"root":%d,"poll_after":' % (position.revision, self.root)
+        self._idle: dict[int, bytes] = {}
+
+    def answer(self, question: Question, now: int) -> bytes:
+        """Returns the JSON answer to a question at a time in seconds.
+
+        Raises:
+            RefusedError: `bad_field`, an installed version that is none.
+        """
+        device, entries = question.device, self.entries
+        base = DEFAULT_POLL_AFTER_S
+        known = False
+        updates: list[bytes] = []
+        unknown: list[str] = []
+        for program, version in question.programs.items():
+            installed = VERSIONS[version]
+            entry = entries.get(program)
+            if entry is None:
+                unknown.append(program)
+                continue
+            if not known or entry.poll_after < base:
+                known, base = True, entry.poll_after
+            release, reason = evaluate(entry.program, device, installed, now)
+            if reason is not _CURRENT and reason is not _NO_RELEASE and now < entry.offers_expire:
+                update = entry.updates.get(("" if release is None else release.id, reason))
+                if update is not None:
+                    updates.append(update.by_base.get(installed, update.full))
+        poll_after = spread_poll(base, device.id, now)
+        if updates or unknown:
+            return self._encode(poll_after, updates, unknown)
+        return self._idle.get(poll_after) or self._remember_idle(poll_after)
+
+    def _encode(self, poll_after: int, updates: list[bytes], unknown: list[str]) -> bytes:
+        tail = b'],"unknown":%b}' % orjson.dumps(unknown) if unknown else b"]}"
+        return b'%b%d,"updates":[%b%b' % (self._prefix, poll_after, b",".join(updates), tail)
+
+    def _remember_idle(self, poll_after: int) -> bytes:
+        if len(self._idle) >= MAX_IDLE_ANSWERS:
+            self._idle.clear()
+        answer = self._idle[poll_after] = self._encode(poll_after, [], [])
+        return answer

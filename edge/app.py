@@ -1,0 +1,234 @@
+"""Everything that the lane does not serve, in aiohttp: reports, roots, package files, and the check itself in plain.
+
+The same exchange as on the lane decides what a check is told; only the transport is another.
+"""
+
+import asyncio
+import re
+from http import HTTPStatus
+from pathlib import Path
+from typing import Final
+
+from aiohttp import HttpVersion10, HttpVersion11, web
+from aiohttp.typedefs import Handler as RequestHandlerFunction
+
+from edge.body import MAX_BODY_BYTES
+from edge.connection import Connections, FullError
+from edge.errors import RETRY_AFTER_S, RefusedError
+from edge.exchange import CONTINUE, JSON, MAX_HEAD_BYTES, Rules, read_clock, refuse_head
+from edge.report import Seen, parse_report
+from edge.settings import EdgeSettings
+
+# A package file never changes: its name is its hash.
+IMMUTABLE: Final = "public, max-age=31536000, immutable"
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+# What the router and aiohttp itself refuse with, as the contract's codes.
+_CODES: Final = {
+    HTTPStatus.NOT_FOUND: "not_found",
+    HTTPStatus.METHOD_NOT_ALLOWED: "method_not_allowed",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "too_large",
+    HTTPStatus.EXPECTATION_FAILED: "expectation_failed",
+}
+
+
+class Store:
+    """The folder of package files, each under its own hash; None where this host serves none."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder
+
+    def find(self, digest: str) -> Path | None:
+        """Returns the file of that SHA-256 in hex, None where there is none."""
+        if self._folder is None or not _DIGEST.fullmatch(digest):
+            return None
+        path = self._folder / digest[:2] / digest
+        return path if path.is_file() else None
+
+
+class Handler(web.RequestHandler):
+    """One connection that aiohttp serves, from its start or from the lane's hands.
+
+    Args:
+        server: aiohttp's.
+        connections: where the connection is registered.
+        ends: whether it ends with its first answer, downloads excepted.
+        loop: the running loop.
+    """
+
+    __slots__ = ("_awaits", "_connections", "deadline", "ends", "life_end")
+
+    def __init__(
+        self, server: web.Server, connections: Connections, *, ends: bool, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        super().__init__(server, loop=loop, auto_decompress=False, max_line_size=MAX_HEAD_BYTES,
+                         max_field_size=MAX_HEAD_BYTES)  # fmt: skip
+        self._connections = connections
+        self._awaits = True
+        self.ends = ends
+        self.deadline = self.life_end = 0.0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Registers the connection, or ends it where there are too many."""
+        super().connection_made(transport)
+        if not self.ends:
+            try:
+                self._connections.add(self, transport)
+            except FullError:
+                self.force_close()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Forgets the connection."""
+        self._connections.remove(self)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Gives a new request its deadline; what has begun keeps its own."""
+        if not self._awaits:
+            self._awaits = True
+            self.deadline = self._connections.request_deadline
+        super().data_received(data)
+
+    def answer_with(self, response: web.StreamResponse) -> None:
+        """An answer is ready: it gets its time to be written and the next request to come, or ends the connection."""
+        self._awaits = False
+        is_file = isinstance(response, web.FileResponse)
+        self.deadline = self._connections.download_deadline if is_file else self._connections.idle_deadline
+        if self._connections.is_draining or (self.ends and not is_file):
+            response.force_close()
+
+    def expire(self) -> None:
+        """Ends a connection that took too long."""
+        self.force_close()
+
+    def retire(self) -> None:
+        """Ends the connection with the answer that is owed, or now."""
+        self.close()
+
+    def handle_error(
+        self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
+    ) -> web.StreamResponse:
+        """Tells what aiohttp could not parse, or did not survive, in the contract's words."""
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            super().handle_error(request, status, exc, message)  # logs the trace
+            error = RefusedError("internal_error", "the edge failed; its log says why", closes=True)
+        else:
+            text = (message or "").partition("\n")[0]
+            error = RefusedError("malformed_request", f"expected a request of HTTP/1.1 ({text})", closes=True)
+        return _refuse(error)
+
+
+_RULES = web.AppKey("rules", Rules)
+_STORE = web.AppKey("store", Store)
+_ROOTS = web.AppKey("roots", dict[str, bytes])
+_SEEN = web.AppKey("seen", Seen)
+
+
+def make_app(rules: Rules, settings: EdgeSettings) -> web.Application:
+    """Returns the application of one worker."""
+    app = web.Application(middlewares=[_answer_errors], client_max_size=MAX_BODY_BYTES)
+    app[_RULES], app[_STORE], app[_SEEN] = rules, Store(settings.store), Seen()
+    app[_ROOTS] = {name: path.read_bytes() for name, path in settings.workspaces.items()}
+    app.add_routes(
+        [
+            web.post("/v1/check", _check, expect_handler=_expect),
+            web.post("/v1/report", _report, expect_handler=_expect),
+            web.get("/v1/root/{number}", _root),
+            web.get("/v1/files/{digest}", _file),
+        ]
+    )
+    return app
+
+
+@web.middleware
+async def _answer_errors(request: web.Request, handler: RequestHandlerFunction) -> web.StreamResponse:
+    try:
+        _refuse_request(request)
+        response = await handler(request)
+    except RefusedError as error:
+        request.app[_RULES].counters.refused += 1
+        response = _refuse(error)
+    except web.HTTPException as error:
+        code = _CODES.get(HTTPStatus(error.status), "malformed_request")
+        response = _refuse(RefusedError(code, f"{request.method} {request.path}: {error.reason.lower()}"))
+        if "Allow" in error.headers:
+            response.headers["Allow"] = error.headers["Allow"]
+    if isinstance(request.protocol, Handler):
+        request.protocol.answer_with(response)
+    return response
+
+
+def _refuse_request(request: web.Request) -> None:
+    """What aiohttp's parser lets through and the lane would not."""
+    if request.version not in (HttpVersion10, HttpVersion11):
+        raise RefusedError("malformed_request", "expected a request of HTTP/1.0 or HTTP/1.1", closes=True)
+    line = len(request.method) + len(request.raw_path) + len("  HTTP/1.1\r\n")
+    size = line + sum(len(name) + len(value) + len(": \r\n") for name, value in request.raw_headers)
+    if size > MAX_HEAD_BYTES:
+        message = f"expected a head of at most {MAX_HEAD_BYTES} bytes, got more"
+        raise RefusedError("malformed_request", message, closes=True)
+
+
+def _refuse_body(request: web.Request) -> None:
+    """The head of a request with a JSON body, judged by the same law as on the lane."""
+    headers = request.headers
+    hosts = len(headers.getall("Host", ()))
+    refuse_head(
+        1 if not hosts and request.version == HttpVersion10 else hosts,
+        *(headers.get(name, "").encode() for name in ("Content-Length", "Content-Type", "Transfer-Encoding", "Expect")),
+    )
+
+
+def _refuse(error: RefusedError) -> web.Response:
+    response = web.Response(status=error.status, body=error.body, content_type=JSON)
+    if error.status == HTTPStatus.SERVICE_UNAVAILABLE:
+        response.headers["Retry-After"] = str(RETRY_AFTER_S)
+    if error.closes:
+        response.force_close()
+    return response
+
+
+async def _expect(request: web.Request) -> web.StreamResponse | None:
+    """Asks for the body, where its head promises one that will be read."""
+    try:
+        _refuse_request(request)
+        _refuse_body(request)
+    except RefusedError as error:
+        return _refuse(error)
+    await request.writer.write(CONTINUE)
+    return None
+
+
+async def _check(request: web.Request) -> web.Response:
+    _refuse_body(request)
+    rules = request.app[_RULES]
+    return web.Response(body=rules.check(await request.read(), read_clock()), content_type=JSON)
+
+
+async def _report(request: web.Request) -> web.Response:
+    _refuse_body(request)
+    report = parse_report(await request.read())
+    rules = request.app[_RULES]
+    rules.find_workspace(report.workspace)
+    rules.counters.reports += 1
+    for event in request.app[_SEEN].admit(report):
+        setattr(rules.counters, event.outcome, getattr(rules.counters, event.outcome) + 1)
+    return web.Response(status=HTTPStatus.ACCEPTED)
+
+
+async def _root(request: web.Request) -> web.Response:
+    """A workspace's newest root document; where the edge serves one workspace alone, it need not be named."""
+    roots, workspaces = request.app[_ROOTS], request.app[_RULES].workspaces
+    name = request.query.get("workspace", next(iter(roots)) if len(roots) == 1 else "")
+    if name not in roots or request.match_info["number"] != str(workspaces[name].root):
+        raise RefusedError("not_found", f"no root {request.match_info['number']!r} of workspace {name!r} is here")
+    return web.Response(body=roots[name], content_type=JSON)
+
+
+async def _file(request: web.Request) -> web.StreamResponse:
+    digest, store = request.match_info["digest"], request.app[_STORE]
+    path = store.find(digest)
+    if path is None:
+        raise RefusedError("not_found", f"no file {digest[:64]!r} is here")
+    request.app[_RULES].counters.files += 1
+    headers = {"Cache-Control": IMMUTABLE, "Content-Type": "application/octet-stream"}
+    return web.FileResponse(path, headers=headers)

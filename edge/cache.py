@@ -1,0 +1,265 @@
+"""`edge.db`, the last good rule set of a host: the syncer writes it, workers read it, nobody else is asked.
+
+A row is a signed document as it came, with a digest that is checked when it is read. Rows are numbered as they are
+written, over all workspaces, so that a worker asks for what is newer than the last row it has. Documents of a batch
+and how far the workspace has come are written in one transaction, hence seen together.
+"""
+
+import hashlib
+import logging
+import sqlite3
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import NamedTuple
+
+from channel import DocumentName, Position
+from edge.errors import CacheError
+
+# Another layout is another file: old and new code on one host do not meet in one.
+FILE_NAME = "edge-1.db"
+DIGEST_BYTES = 16
+# How long a reader waits for the writer's lock (it never should: WAL), in seconds.
+BUSY_S = 5.0
+
+_log = logging.getLogger("graywave.edge")
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS document (
+    workspace TEXT NOT NULL, kind TEXT NOT NULL, id TEXT NOT NULL,
+    epoch INTEGER NOT NULL, revision INTEGER NOT NULL,
+    row INTEGER NOT NULL UNIQUE, envelope BLOB NOT NULL, digest BLOB NOT NULL,
+    PRIMARY KEY (workspace, kind, id)
+);
+CREATE TABLE IF NOT EXISTS progress (
+    workspace TEXT PRIMARY KEY, epoch INTEGER NOT NULL, revision INTEGER NOT NULL, row INTEGER NOT NULL UNIQUE
+);
+CREATE TABLE IF NOT EXISTS refused (
+    workspace TEXT NOT NULL, kind TEXT NOT NULL, id TEXT NOT NULL, position TEXT NOT NULL, reason TEXT NOT NULL,
+    PRIMARY KEY (workspace, kind, id)
+);
+"""
+
+
+class Document(NamedTuple):
+    """A verified document on its way into the cache."""
+
+    name: DocumentName
+    position: Position
+    envelope: bytes
+
+
+class Refusal(NamedTuple):
+    """A document that was not taken, and why; the last good one of that name stays."""
+
+    name: DocumentName
+    position: Position
+    reason: str
+
+
+class Row(NamedTuple):
+    """A document as a worker reads it; `envelope` is None where the row's digest does not fit its bytes."""
+
+    row: int
+    workspace: str
+    name: DocumentName
+    envelope: bytes | None
+
+
+class Batch(NamedTuple):
+    """What is newer than a worker's last row: documents, how far each workspace has come, and the last row now."""
+
+    rows: list[Row]
+    progress: dict[str, Position]
+    last: int
+
+
+class Cache:
+    """The writer's side; there is one on a host, the syncer.
+
+    Args:
+        folder: where the file is; made where it does not exist.
+
+    Raises:
+        CacheError: the file can be neither used nor replaced.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.path = folder / FILE_NAME
+        try:
+            self._db = _open_to_write(self.path)
+        except sqlite3.DatabaseError as error:
+            self._db = self._start_anew(error)
+
+    def _start_anew(self, error: sqlite3.Error) -> sqlite3.Connection:
+        """Sets a broken file aside, under a name that says when, and starts an empty one: Redis has it all."""
+        aside = self.path.with_suffix(f".broken-{int(time.time())}")
+        try:
+            self.path.replace(aside)
+            for suffix in ("-wal", "-shm"):
+                Path(f"{self.path}{suffix}").unlink(missing_ok=True)
+            _log.error("%s cannot be read (%s): set aside as %s, loading anew", self.path, error, aside.name)
+            return _open_to_write(self.path)
+        except (OSError, sqlite3.Error) as second:
+            raise CacheError(f"{self.path} can be neither used ({error}) nor replaced ({second})") from second
+
+    def read_positions(self, workspace: str) -> dict[DocumentName, Position]:
+        """Returns the position of every document of a workspace."""
+        query = "SELECT kind, id, epoch, revision FROM document WHERE workspace = ?"
+        rows = self._db.execute(query, (workspace,))
+        return {DocumentName(kind, id_): Position(epoch, revision) for kind, id_, epoch, revision in rows}
+
+    def read_position(self, workspace: str, name: DocumentName) -> Position | None:
+        """Returns the position of one document, None where it is not there."""
+        query = "SELECT epoch, revision FROM document WHERE workspace = ? AND kind = ? AND id = ?"
+        found = self._db.execute(query, (workspace, *name)).fetchone()
+        return Position(*found) if found else None
+
+    def read_progress(self, workspace: str) -> Position:
+        """Returns how far a workspace has come, 0-0 where nothing was ever written."""
+        query = "SELECT epoch, revision FROM progress WHERE workspace = ?"
+        found = self._db.execute(query, (workspace,)).fetchone()
+        return Position(*found) if found else Position(0, 0)
+
+    def read_refused(self, workspace: str) -> list[dict[str, str]]:
+        """Returns the documents that were last refused, with their reasons, for people to read."""
+        query = "SELECT kind, id, position, reason FROM refused WHERE workspace = ? ORDER BY kind, id"
+        rows = self._db.execute(query, (workspace,))
+        return [{"kind": kind, "id": id_, "position": at, "reason": reason} for kind, id_, at, reason in rows]
+
+    def read_last_row(self) -> int:
+        """Returns the number of the row that was written last."""
+        return _read_last_row(self._db)
+
+    def write(
+        self, workspace: str, documents: Sequence[Document], refused: Sequence[Refusal], progress: Position | None
+    ) -> None:
+        """Writes a batch in one transaction; `progress` where the workspace has come to a new position with it.
+
+        Raises:
+            CacheError: the disk does not take it; nothing of the batch is written.
+        """
+        try:
+            with self._db:
+                row = _read_last_row(self._db)
+                for document in documents:
+                    row += 1
+                    self._write_document(workspace, document, row)
+                self._db.executemany(
+                    "REPLACE INTO refused VALUES (?, ?, ?, ?, ?)",
+                    [(workspace, *name, str(position), reason) for name, position, reason in refused],
+                )
+                if progress is not None:
+                    self._db.execute("REPLACE INTO progress VALUES (?, ?, ?, ?)", (workspace, *progress, row + 1))
+        except sqlite3.Error as error:
+            raise CacheError(f"{self.path} does not take what is written: {error}") from error
+
+    def _write_document(self, workspace: str, document: Document, row: int) -> None:
+        key = (workspace, *document.name)
+        self._db.execute(
+            "REPLACE INTO document VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (*key, *document.position, row, document.envelope, _digest(document.envelope)),
+        )
+        self._db.execute("DELETE FROM refused WHERE workspace = ? AND kind = ? AND id = ?", key)
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._db.close()
+
+
+class CacheReader:
+    """The workers' side: reads what is newer than a row, and notices when there is something.
+
+    Args:
+        folder: where the file is, or will be as soon as the syncer has made it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / FILE_NAME
+        self._db: sqlite3.Connection | None = None
+        self._inode = self._version = -1
+
+    def has_changed(self) -> bool:
+        """Says whether somebody has written since the last call; cheap, for asking once a second."""
+        try:
+            inode = self._path.stat().st_ino
+            if inode == self._inode and self._db is not None:
+                version = int(self._db.execute("PRAGMA data_version").fetchone()[0])
+                changed, self._version = version != self._version, version
+                return changed
+        except (OSError, sqlite3.Error):
+            return False
+        return True
+
+    def read(self, after: int) -> Batch:
+        """Returns what is newer than a row; everything where the file is another one than before."""
+        try:
+            if self._db is None or self._path.stat().st_ino != self._inode:
+                self._open()
+                after = 0
+            assert self._db is not None  # noqa: S101 - _open has raised otherwise
+            return _read_batch(self._db, after)
+        except FileNotFoundError:
+            return Batch([], {}, 0)  # a new host: the syncer has not made it yet
+        except (OSError, sqlite3.Error) as error:
+            _log.error("%s cannot be read: %s", self._path, error)
+            return Batch([], {}, after)
+
+    def _open(self) -> None:
+        self.close()
+        self._inode = self._path.stat().st_ino
+        self._db = sqlite3.connect(f"file:{self._path}?mode=ro", uri=True, isolation_level=None, timeout=BUSY_S)
+
+    def close(self) -> None:
+        """Closes the file."""
+        if self._db is not None:
+            self._db.close()
+            self._db = None
+
+
+def _open_to_write(path: Path) -> sqlite3.Connection:
+    db = sqlite3.connect(path, isolation_level="IMMEDIATE", timeout=BUSY_S)
+    try:
+        db.execute("PRAGMA journal_mode = WAL")
+        # A crash of the machine may lose the last commits, never the file; Redis has them.
+        db.execute("PRAGMA synchronous = NORMAL")
+        db.executescript(_SCHEMA)
+        _refuse_damage(db)
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _refuse_damage(db: sqlite3.Connection) -> None:
+    found = db.execute("PRAGMA quick_check").fetchone()
+    if found != ("ok",):
+        raise sqlite3.DatabaseError(f"quick_check found {found}")
+
+
+def _read_batch(db: sqlite3.Connection, after: int) -> Batch:
+    with closing(db.cursor()) as cursor:
+        cursor.execute("BEGIN")
+        try:
+            query = "SELECT row, workspace, kind, id, envelope, digest FROM document WHERE row > ? ORDER BY row"
+            rows = [_read_row(*found) for found in cursor.execute(query, (after,))]
+            query = "SELECT workspace, epoch, revision FROM progress WHERE row > ?"
+            progress = {name: Position(*position) for name, *position in cursor.execute(query, (after,))}
+            return Batch(rows, progress, _read_last_row(db))
+        finally:
+            cursor.execute("COMMIT")
+
+
+def _read_row(row: int, workspace: str, kind: str, id_: str, envelope: bytes, digest: bytes) -> Row:  # noqa: PLR0913, PLR0917 - a row's columns
+    return Row(row, workspace, DocumentName(kind, id_), envelope if _digest(envelope) == digest else None)
+
+
+def _read_last_row(db: sqlite3.Connection) -> int:
+    query = "SELECT max((SELECT coalesce(max(row), 0) FROM document), (SELECT coalesce(max(row), 0) FROM progress))"
+    return int(db.execute(query).fetchone()[0])
+
+
+def _digest(envelope: bytes) -> bytes:
+    return hashlib.blake2b(envelope, digest_size=DIGEST_BYTES).digest()

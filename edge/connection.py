@@ -1,0 +1,121 @@
+"""The connections of one worker: how many there may be, how long each may take, and when each has to go.
+
+It knows no protocol: whatever serves a connection registers itself here and is told when its time is over.
+"""
+
+import asyncio
+import random
+import time
+from collections import Counter
+from typing import Protocol, cast
+
+from edge.errors import EdgeError
+
+# A head or body sent a byte at a time would hold a connection for ever.
+REQUEST_DEADLINE_S = 15.0
+# An idle client costs memory; a polling device comes back in minutes and may connect again.
+IDLE_DEADLINE_S = 75.0
+# 200 MiB at 3 Mbit/s.
+DOWNLOAD_DEADLINE_S = 600.0
+# Long-lived connections end, so that they spread over workers and hosts anew: 10 min, give or take 20 %.
+LIFE_S = 600.0
+LIFE_SPREAD = 0.2
+
+
+class Served(Protocol):
+    """Whatever serves a connection."""
+
+    deadline: float
+    life_end: float
+
+    def expire(self) -> None:
+        """Ends the connection now: its deadline is over."""
+
+    def retire(self) -> None:
+        """Ends the connection as soon as no answer is owed."""
+
+
+class FullError(EdgeError):
+    """One connection more than the worker, or one peer, may have."""
+
+
+class Connections:
+    """The open connections of a worker.
+
+    Args:
+        limit: how many there may be in all.
+        peer_limit: how many one peer address may have; 0 where peers are balancers.
+    """
+
+    def __init__(self, limit: int, peer_limit: int = 0) -> None:
+        self._limit = limit
+        self._peer_limit = peer_limit
+        self._open: dict[Served, str] = {}
+        self._peers: Counter[str] = Counter()
+        self.is_draining = False
+        self.emptied = asyncio.Event()
+        self.request_deadline = 0.0
+        self.idle_deadline = 0.0
+        self.download_deadline = 0.0
+        self.tick(time.monotonic())
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def add(self, served: Served, transport: asyncio.BaseTransport) -> None:
+        """Registers a new connection and gives it its first deadline and the end of its life.
+
+        Raises:
+            FullError: the limit is reached; the connection is to be aborted.
+        """
+        peer = self._name_peer(transport)
+        if len(self._open) >= self._limit or (self._peer_limit and self._peers[peer] >= self._peer_limit):
+            raise FullError(f"expected at most {self._limit} connections, {self._peer_limit} a peer")
+        self._open[served] = peer
+        self._peers[peer] += 1
+        served.deadline = self.request_deadline
+        spread = random.uniform(-LIFE_SPREAD, LIFE_SPREAD)  # noqa: S311 - spreads load, guards nothing
+        served.life_end = time.monotonic() + LIFE_S * (1 + spread)
+
+    def replace(self, served: Served, successor: Served) -> None:
+        """Lets another protocol serve a connection that is registered; the end of its life stays."""
+        self._open[successor] = self._open.pop(served)
+        successor.life_end = served.life_end
+        successor.deadline = self.request_deadline
+
+    def remove(self, served: Served) -> None:
+        """Forgets a connection that is closed; one that was replaced or never added is no error."""
+        peer = self._open.pop(served, None)
+        if peer is None:
+            return
+        if self.is_draining and not self._open:
+            self.emptied.set()
+        self._peers[peer] -= 1
+        if not self._peers[peer]:
+            del self._peers[peer]
+
+    def tick(self, now: float) -> None:
+        """Once a second: ends what is over its deadline, retires what is at the end of its life. `now` is monotonic."""
+        self.request_deadline = now + REQUEST_DEADLINE_S
+        self.idle_deadline = now + IDLE_DEADLINE_S
+        self.download_deadline = now + DOWNLOAD_DEADLINE_S
+        for served in list(self._open):
+            if served.deadline < now:
+                served.expire()
+            elif served.life_end < now:
+                served.retire()
+
+    def drain(self) -> None:
+        """Retires every connection, and each new one after its first answer."""
+        self.is_draining = True
+        if not self._open:
+            self.emptied.set()
+        for served in list(self._open):
+            served.retire()
+
+    def _name_peer(self, transport: asyncio.BaseTransport) -> str:
+        """A connection of a unix socket, or one already gone, has no peer address."""
+        if not self._peer_limit:
+            return ""
+        peer = cast("tuple[str, int] | None", transport.get_extra_info("peername"))
+        return peer[0] if peer else ""

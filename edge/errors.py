@@ -1,0 +1,60 @@
+"""What a device is told when its request is refused: a closed set of codes, each with its status, and their JSON."""
+
+from http import HTTPStatus
+from typing import Final
+
+import orjson
+
+STATUSES: Final = {
+    "malformed_request": HTTPStatus.BAD_REQUEST,
+    "malformed_json": HTTPStatus.BAD_REQUEST,
+    "missing_field": HTTPStatus.BAD_REQUEST,
+    "bad_field": HTTPStatus.BAD_REQUEST,
+    "too_many_programs": HTTPStatus.BAD_REQUEST,
+    "unknown_workspace": HTTPStatus.NOT_FOUND,
+    "not_found": HTTPStatus.NOT_FOUND,
+    "method_not_allowed": HTTPStatus.METHOD_NOT_ALLOWED,
+    "length_required": HTTPStatus.LENGTH_REQUIRED,
+    "too_large": HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    "unsupported_media_type": HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    "expectation_failed": HTTPStatus.EXPECTATION_FAILED,
+    "internal_error": HTTPStatus.INTERNAL_SERVER_ERROR,
+    "overloaded": HTTPStatus.SERVICE_UNAVAILABLE,
+    "no_ruleset": HTTPStatus.SERVICE_UNAVAILABLE,
+}
+# How long a device waits after a 503, in whole seconds.
+RETRY_AFTER_S = 5
+
+
+class EdgeError(Exception):
+    """The base of every error that `edge` raises."""
+
+
+class CacheError(EdgeError):
+    """The host's `edge.db` cannot be used; the operator must look at the data folder's disk."""
+
+
+class RefusedError(EdgeError):
+    """A request that gets an error instead of an answer.
+
+    Args:
+        code: one of STATUSES; a code never changes its meaning.
+        message: what was expected and what came, for the client's developer.
+        closes: the connection cannot go on, because where the next request begins is unknown.
+    """
+
+    def __init__(self, code: str, message: str, *, closes: bool = False) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.closes = closes
+
+    @property
+    def status(self) -> HTTPStatus:
+        """The HTTP status of the code."""
+        return STATUSES[self.code]
+
+    @property
+    def body(self) -> bytes:
+        """The JSON body: `{"error":{"code":…,"message":…}}`."""
+        return orjson.dumps({"error": {"code": self.code, "message": self.message}})

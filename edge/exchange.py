@@ -1,0 +1,96 @@
+"""One request's law, the same on the lane and in aiohttp: what its head must say, and its answer's status and body.
+
+It knows no transport: a head's few deciding fields and a body come in, a status and bytes go out.
+"""
+
+import time
+from collections.abc import Mapping
+
+from channel import NOWHERE
+from edge.answer import Workspace
+from edge.body import MAX_BODY_BYTES
+from edge.errors import RefusedError
+from edge.metrics import Counters
+from edge.question import parse_question
+
+# A head of a device behind two proxies has 500 bytes; more is somebody filling memory.
+MAX_HEAD_BYTES = 8 * 1024
+JSON = "application/json"
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+# int() of a long text of digits takes quadratic time.
+MAX_LENGTH_DIGITS = 19
+
+
+class Rules:
+    """What a worker answers from: its workspaces by name, whether they are loaded, and its counters.
+
+    The one mutable reference of a worker: the syncer's changes go in by `Workspace.apply`, checks only read.
+    """
+
+    __slots__ = ("counters", "ready", "workspaces")
+
+    def __init__(self, workspaces: Mapping[str, Workspace], counters: Counters) -> None:
+        self.workspaces = dict(workspaces)
+        self.ready = False
+        self.counters = counters
+
+    def check(self, body: bytes, now: int) -> bytes:
+        """Returns the answer to the body of a check.
+
+        Raises:
+            RefusedError: with the code that the device is told.
+        """
+        question = parse_question(body)
+        workspace = self.find_workspace(question.workspace)
+        if workspace.position == NOWHERE:
+            raise RefusedError("no_ruleset", f"the rules of {question.workspace!r} have not arrived yet")
+        return workspace.answer(question, now)
+
+    def find_workspace(self, name: str) -> Workspace:
+        """Returns the workspace of that name.
+
+        Raises:
+            RefusedError: `unknown_workspace`.
+        """
+        workspace = self.workspaces.get(name)
+        if workspace is None:
+            raise RefusedError("unknown_workspace", f"no workspace {name!r} is served here")
+        return workspace
+
+
+def read_clock() -> int:
+    """Returns the time in whole seconds since the epoch, as rules are evaluated with."""
+    return int(time.time())
+
+
+def refuse_head(hosts: int, length: bytes, content_type: bytes, encoding: bytes, expect: bytes) -> None:
+    """Refuses what is not the head of a check; the values are as they came, empty where the field did not.
+
+    Raises:
+        RefusedError: `malformed_request`, `length_required`, `too_large`, `unsupported_media_type` or
+            `expectation_failed`.
+    """
+    if hosts != 1:
+        raise RefusedError("malformed_request", f"expected one Host field, got {hosts}", closes=True)
+    if not length or encoding:
+        raise RefusedError("length_required", "expected a Content-Length and no Transfer-Encoding", closes=True)
+    read_length(length)
+    if content_type.partition(b";")[0].strip().lower() != JSON.encode():
+        got = content_type.decode("ascii", "backslashreplace")
+        raise RefusedError("unsupported_media_type", f"expected Content-Type {JSON}, got {got!r}", closes=True)
+    if expect and expect.lower() != b"100-continue":
+        raise RefusedError("expectation_failed", "expected no Expect but 100-continue", closes=True)
+
+
+def read_length(length: bytes) -> int:
+    """Returns the number of bytes that a Content-Length promises.
+
+    Raises:
+        RefusedError: `malformed_request` or `too_large`.
+    """
+    if not length.isdigit():
+        raise RefusedError("malformed_request", "expected a Content-Length in digits", closes=True)
+    if len(length) > MAX_LENGTH_DIGITS or int(length) > MAX_BODY_BYTES:
+        message = f"expected a body of at most {MAX_BODY_BYTES} bytes, got {length.decode()[:MAX_LENGTH_DIGITS]}"
+        raise RefusedError("too_large", message, closes=True)
+    return int(length)

@@ -1,0 +1,243 @@
+"""The hot lane: an asyncio Protocol that answers `POST /v1/check` itself and hands every other connection to aiohttp.
+
+A message is told apart by its first line alone: exactly REQUEST_LINE is the lane's, anything else is aiohttp's, which
+takes the connection over with the bytes held since that message began. httptools reads the head and is the judge of
+what is malformed; the lane finds where the head ends, and so knows where each message begins.
+"""
+
+import asyncio
+import re
+from collections.abc import Callable
+from email.utils import formatdate
+from typing import Any, Final, cast
+
+import httptools
+
+from edge.connection import Connections, FullError
+from edge.errors import RETRY_AFTER_S, RefusedError
+from edge.exchange import CONTINUE, JSON, MAX_HEAD_BYTES, Rules, read_clock, read_length, refuse_head
+
+REQUEST_LINE: Final = b"POST /v1/check HTTP/1.1\r\n"
+HEAD_END: Final = b"\r\n\r\n"
+# The fields that decide, in a head in lower case; httptools has refused every other way to write one.
+_find_fields: Final = re.compile(
+    rb"\r\n(host|content-length|content-type|transfer-encoding|expect):[ \t]*([^\r]*)"
+).findall
+# A head with these three, and a Content-Type of just that, needs no second look.
+USUAL_FIELDS: Final = 3
+USUAL_TYPE: Final = JSON.encode()
+_NO_CALLBACKS: Final = object()
+
+
+def read_head(data: bytes) -> tuple[int, bool, bool]:
+    """Returns what a head says, from its request line to its blank line: length of the body, keeps alive, expects 100.
+
+    httptools judges whether it is a head of HTTP/1.1 at all; each gets a parser of its own, so that nothing of one
+    message reaches the next. It has no folded lines, bare LF or blanks before a colon then, and the few fields that
+    decide can be looked for in its bytes, which is cheaper than being told of every field (docs/adr/0004).
+
+    Raises:
+        RefusedError: not a head of HTTP/1.1, or not one of a check.
+    """
+    parser = httptools.HttpRequestParser(_NO_CALLBACKS)
+    try:
+        parser.feed_data(data)
+    except httptools.HttpParserUpgrade:
+        pass  # an offer to speak another protocol, which a server may ignore (RFC 9110, 7.8)
+    except httptools.HttpParserError as error:
+        raise RefusedError("malformed_request", f"expected a request of HTTP/1.1 ({error})", closes=True) from None
+    found = _find_fields(data.lower())
+    fields = dict(found)
+    length = fields.get(b"content-length", b"")
+    if len(found) != USUAL_FIELDS or len(fields) != USUAL_FIELDS or fields.get(b"content-type") != USUAL_TYPE:
+        refuse_head(
+            [name for name, _ in found].count(b"host"),
+            length,
+            fields.get(b"content-type", b""),
+            fields.get(b"transfer-encoding", b""),
+            fields.get(b"expect", b""),
+        )
+    return read_length(length), parser.should_keep_alive(), b"expect" in fields
+
+
+class Lane(asyncio.Protocol):
+    """One connection on the lane.
+
+    Args:
+        rules: what checks are answered from.
+        connections: where the connection is registered.
+        writer: makes the heads of answers.
+        hand_over: makes the protocol that takes a connection over.
+    """
+
+    __slots__ = (
+        "_connections",
+        "_continued",
+        "_hand_over",
+        "_held",
+        "_needed",
+        "_retired",
+        "_rules",
+        "_transport",
+        "_writer",
+        "deadline",
+        "life_end",
+    )
+
+    def __init__(
+        self,
+        rules: Rules,
+        connections: Connections,
+        writer: "HeadWriter",
+        hand_over: Callable[[], Any],
+    ) -> None:
+        self._rules = rules
+        self._connections = connections
+        self._writer = writer
+        self._hand_over = hand_over
+        self._held = b""
+        self._needed = 0
+        self._continued = False
+        self._retired = connections.is_draining
+        self._transport: asyncio.Transport = cast("asyncio.Transport", None)
+        self.deadline = self.life_end = 0.0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Registers the connection, or ends it where there are too many."""
+        self._transport = cast("asyncio.Transport", transport)
+        try:
+            self._connections.add(self, transport)
+        except FullError:
+            self._transport.abort()
+
+    def connection_lost(self, _exc: Exception | None) -> None:
+        """Forgets the connection."""
+        self._connections.remove(self)
+
+    def pause_writing(self) -> None:
+        """A client that does not read its answers is not read from either."""
+        self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        """The client has read its answers."""
+        self._transport.resume_reading()
+
+    def expire(self) -> None:
+        """Ends a connection that took too long."""
+        self._transport.abort()
+
+    def retire(self) -> None:
+        """Ends the connection: now where no message has begun, else with its answer."""
+        self._retired = True
+        if not self._held:
+            self._transport.close()
+
+    def data_received(self, data: bytes) -> None:
+        """Answers each whole check in the bytes so far, and holds what is not whole."""
+        if self._held:
+            data = self._held + data
+        elif self.deadline > self._connections.request_deadline:
+            self.deadline = self._connections.request_deadline
+        if len(data) >= self._needed:
+            self._needed = 0
+            data = self._serve(data)
+        self._held = data
+
+    def _serve(self, data: bytes) -> bytes:
+        """Serves what begins at the start of `data`; returns the bytes of a message that is not yet whole."""
+        while data.startswith(REQUEST_LINE):
+            end = data.find(HEAD_END, 0, MAX_HEAD_BYTES)
+            if end < 0:
+                return self._wait_for_head(data)
+            start = end + len(HEAD_END)
+            try:
+                length, keeps_alive, expects = read_head(data[:start])
+            except RefusedError as error:
+                return self._refuse(error)
+            if expects and not self._continued:
+                self._continued = True
+                self._transport.write(CONTINUE)
+            stop = start + length
+            if len(data) < stop:
+                self._needed = stop
+                return data
+            self._continued = False
+            if not self._answer(data[start:stop], keeps_alive and not self._retired):
+                return b""
+            data = data[stop:]
+        return data if REQUEST_LINE.startswith(data) else self._give_away(data)
+
+    def _answer(self, body: bytes, keeps_alive: bool) -> bool:  # noqa: FBT001 - of the message being answered
+        """Answers one check; says whether the connection goes on."""
+        self.deadline = self._connections.idle_deadline
+        try:
+            answer = self._rules.check(body, read_clock())
+        except RefusedError as error:
+            self._rules.counters.refused += 1
+            self._transport.write(self._writer.write_refusal(error, keeps_alive) + error.body)
+        else:
+            self._transport.write(self._writer.write_ok(len(answer), keeps_alive) + answer)
+        if not keeps_alive:
+            self._transport.close()
+        return keeps_alive
+
+    def _refuse(self, error: RefusedError) -> bytes:
+        """Refuses a message after which nothing on the connection can be trusted."""
+        self._rules.counters.refused += 1
+        self._transport.write(self._writer.write_refusal(error, keeps_alive=False) + error.body)
+        self._transport.close()
+        return b""
+
+    def _wait_for_head(self, data: bytes) -> bytes:
+        """Holds a head that has not ended, unless it is one that no more bytes can mend."""
+        if len(data) >= MAX_HEAD_BYTES:
+            message = f"expected a head of at most {MAX_HEAD_BYTES} bytes, got more"
+            return self._refuse(RefusedError("malformed_request", message, closes=True))
+        if data.count(b"\n") != data.count(b"\r\n"):
+            message = "expected each line to end with CR and LF, got one with LF alone"
+            return self._refuse(RefusedError("malformed_request", message, closes=True))
+        return data
+
+    def _give_away(self, data: bytes) -> bytes:
+        """Hands the connection to aiohttp, with the bytes of the message that is not the lane's."""
+        self._rules.counters.handed_over += 1
+        successor = self._hand_over()
+        self._connections.replace(self, successor)
+        self._transport.set_protocol(successor)
+        successor.connection_made(self._transport)
+        successor.data_received(data)
+        return b""
+
+
+class HeadWriter:
+    """Makes the heads of answers: bytes that change once a second, with the Date, and are remembered by length."""
+
+    def __init__(self) -> None:
+        self._ok: dict[int, bytes] = {}
+        self._date = b""
+        self.tick(0)
+
+    def tick(self, now: int) -> None:
+        """Once a second: the Date of the answers from now on."""
+        self._date = b"\r\nDate: %b\r\nContent-Type: %b\r\nContent-Length: " % (
+            formatdate(now, usegmt=True).encode(),
+            JSON.encode(),
+        )
+        self._ok = {}
+
+    def write_ok(self, length: int, keeps_alive: bool) -> bytes:  # noqa: FBT001 - of the message being answered
+        """Returns the head of an answer with a body of that many bytes."""
+        if not keeps_alive:
+            return b"HTTP/1.1 200 OK%b%d\r\nConnection: close\r\n\r\n" % (self._date, length)
+        head = self._ok.get(length)
+        if head is None:
+            head = self._ok[length] = b"HTTP/1.1 200 OK%b%d\r\n\r\n" % (self._date, length)
+        return head
+
+    def write_refusal(self, error: RefusedError, keeps_alive: bool) -> bytes:  # noqa: FBT001 - as above
+        """Returns the head of a refusal."""
+        status = error.status
+        retry = b"\r\nRetry-After: %d" % RETRY_AFTER_S if status == status.SERVICE_UNAVAILABLE else b""
+        close = b"" if keeps_alive else b"\r\nConnection: close"
+        line = b"HTTP/1.1 %d %b%b%b" % (status.value, status.phrase.encode(), retry, close)
+        return b"%b%b%d\r\n\r\n" % (line, self._date, len(error.body))

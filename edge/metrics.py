@@ -1,0 +1,79 @@
+"""A worker's counters: plain integers while it works, copied once a second into a page that other processes read.
+
+The page is a shared memory map, one a worker, made by the parent. It is also the worker's heartbeat: the last copy's
+time stands in it. Nothing here is ever waited for.
+"""
+
+import mmap
+import struct
+from typing import Final
+
+FIELDS: Final = (
+    "beat",
+    "pid",
+    "ready",
+    "checks",
+    "refused",
+    "handed_over",
+    "reports",
+    "downloaded",
+    "activated",
+    "confirmed",
+    "failed",
+    "fell_back",
+    "files",
+    "connections",
+    "changes",
+    "broken_rows",
+    "cursor",
+    "load_us",
+)
+PAGE_BYTES: Final = mmap.PAGESIZE
+_LAYOUT = struct.Struct(f"<{len(FIELDS)}Q")
+
+
+class Counters:
+    """What one worker counts. `beat` is the second of the last copy, `cursor` the newest row it has applied.
+
+    `downloaded` to `fell_back` count the events of reports by outcome; they and all others only grow, except:
+    `connections` is how many are open now; `load_us` is how long loading took at the start, in microseconds.
+    """
+
+    __slots__ = FIELDS
+
+    def __init__(self) -> None:
+        for field in FIELDS:
+            setattr(self, field, 0)
+
+    beat: int
+    pid: int
+    ready: int
+    checks: int
+    refused: int
+    handed_over: int
+    reports: int
+    downloaded: int
+    activated: int
+    confirmed: int
+    failed: int
+    fell_back: int
+    files: int
+    connections: int
+    changes: int
+    broken_rows: int
+    cursor: int
+    load_us: int
+
+    def write(self, page: mmap.mmap) -> None:
+        """Copies the counters into their page."""
+        _LAYOUT.pack_into(page, 0, *[getattr(self, field) for field in FIELDS])
+
+
+def read_page(page: mmap.mmap) -> dict[str, int]:
+    """Returns the counters that a worker copied last, by name."""
+    return dict(zip(FIELDS, _LAYOUT.unpack_from(page), strict=True))
+
+
+def open_page(descriptor: int) -> mmap.mmap:
+    """Maps the page behind an inherited descriptor."""
+    return mmap.mmap(descriptor, PAGE_BYTES)

@@ -1,0 +1,58 @@
+"""A device's question, from bytes to typed values: one strict decode, and every failure a refusal with a code.
+
+It knows JSON and the limits of `contract/check.md`; what the answer is, is not its business.
+"""
+
+import msgspec
+from msgspec import Struct
+
+from edge.body import Text, decode_body
+from edge.errors import RefusedError
+from ruleset import NOT_INSTALLED, Device, VersionError, parse_version
+
+# Every program asked about costs an evaluation.
+MAX_PROGRAMS = 200
+# How many version texts are remembered; made-up ones cost a parse each and never more memory than this.
+MAX_REMEMBERED = 16_384
+
+
+class Question(Struct, frozen=True, gc=False):
+    """What a device asks: its workspace, itself, and each program with the version it has (empty for none)."""
+
+    workspace: Text
+    device: Device
+    programs: dict[Text, Text]
+
+
+class _Versions(dict[str, int]):
+    """The keys of installed versions by their text, remembered; the empty text is NOT_INSTALLED."""
+
+    def __missing__(self, text: str) -> int:
+        if len(self) >= MAX_REMEMBERED:
+            self.clear()
+        try:
+            key = parse_version(text) if text else NOT_INSTALLED
+        except VersionError as error:
+            raise RefusedError("bad_field", f"{error} - at `$.programs[...]`") from None
+        self[text] = key
+        return key
+
+
+# The key of each installed version, by its text; raises RefusedError `bad_field` for what is no version.
+VERSIONS = _Versions()
+
+_decoder = msgspec.json.Decoder(Question)
+
+
+def parse_question(body: bytes) -> Question:
+    """Returns the question that a body holds.
+
+    Raises:
+        RefusedError: `malformed_json`, `missing_field`, `bad_field`, `too_many_programs` or `too_large`.
+    """
+    question = decode_body(body, _decoder)
+    count = len(question.programs)
+    if not 0 < count <= MAX_PROGRAMS:
+        code = "too_many_programs" if count else "bad_field"
+        raise RefusedError(code, f"expected 1 to {MAX_PROGRAMS} programs, got {count} - at `$.programs`")
+    return question

@@ -1,0 +1,74 @@
+"""The edge's settings: one frozen dataclass, read once, every problem reported together."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from settings import read
+from settings.address import split_address
+
+SECTION = "edge"
+PREFIX = "GRAYWAVE_EDGE_"
+MAX_WORKERS = 256
+
+
+def _setting(help_: str, **bounds: int) -> dict[str, object]:
+    return {"help": help_, **bounds}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EdgeSettings:
+    """What `graywave edge` runs with; each field is a key of `[edge]` and a variable `GRAYWAVE_EDGE_…`."""
+
+    redis: str = field(
+        metadata={
+            "help": "address of the Redis that the publisher writes to: redis://, rediss:// or unix://",
+            "secret": True,
+        }
+    )
+    workspaces: Mapping[str, Path] = field(metadata=_setting("the workspaces served, each with its pinned root file"))
+    data: Path = field(metadata=_setting("folder of edge.db, the last good rule set; one a host"))
+    listen: str = field(default="0.0.0.0:8080", metadata=_setting("address and port that devices reach"))
+    admin: str = field(
+        default="127.0.0.1:8081", metadata=_setting("address and port of health, status and metrics, for operators")
+    )
+    workers: int = field(
+        default_factory=lambda: os.cpu_count() or 1,
+        metadata=_setting("worker processes, best one a core", min=1, max=MAX_WORKERS),
+    )
+    lane: bool = field(
+        default=True, metadata=_setting("answer checks on the hot lane; false sends all through aiohttp")
+    )
+    store: Path | None = field(default=None, metadata=_setting("folder of package files to serve; empty for none"))
+    max_connections: int = field(
+        default=15_000, metadata=_setting("open connections a worker may have", min=1, max=1_000_000)
+    )
+    max_peer_connections: int = field(
+        default=0,
+        metadata=_setting("open connections one peer address may have in a worker; 0 behind a balancer", min=0),
+    )
+    drain_delay_s: float = field(
+        default=0.0,
+        metadata=_setting("seconds between going unready and closing sockets, for balancers to notice", min=0, max=300),
+    )
+
+    def __post_init__(self) -> None:
+        """Refuses what a field's type alone cannot show.
+
+        Raises:
+            ValueError: an address is none, or no workspace is named.
+        """
+        split_address(self.listen)
+        split_address(self.admin)
+        if not self.workspaces:
+            raise ValueError("expected at least one workspace, got none")
+
+
+def read_settings(toml: Path | None, environ: Mapping[str, str]) -> EdgeSettings:
+    """Returns the edge's settings.
+
+    Raises:
+        SettingsError: names every problem, and where it stands.
+    """
+    return read(EdgeSettings, SECTION, toml, environ, PREFIX)

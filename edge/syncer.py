@@ -1,0 +1,194 @@
+"""The syncer, one a host: follows Redis for each workspace, verifies and trial-compiles, writes edge.db, wakes workers.
+
+Redis is believed only as far as it is signed and not older than what this host has; everything else is named in the
+status and changes nothing. Redis being away changes nothing either.
+"""
+
+import asyncio
+import contextlib
+import logging
+import random
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from channel import (
+    DOCUMENT_TYPE,
+    ChannelError,
+    DocumentName,
+    EnvelopeError,
+    Feed,
+    LogCut,
+    Position,
+    Standing,
+    judge_head,
+    open_envelope,
+)
+from edge.answer import compile_entry
+from edge.cache import Cache, Document, Refusal
+from edge.errors import CacheError
+from ruleset import DocumentError, parse_program
+from trust import Root
+
+# The first change is applied at once; those that follow within this time are applied together.
+GATHER_S = 0.02
+# Even where no hint arrives the head is looked at this often, with jitter, so that hosts do not ask in step.
+LOOK_S = 10.0
+LOOK_JITTER = 0.3
+# Documents verified and written at once: a longer stretch would keep the admin listener waiting.
+CHUNK = 50
+
+_log = logging.getLogger("graywave.edge")
+
+
+@dataclass(slots=True)
+class State:
+    """How a workspace stands, for people: where it is, what its source is like, and since when."""
+
+    position: Position
+    standing: str = "unknown"
+    problem: str = ""
+    looked_at: float = 0.0
+    head_expires: int = 0
+    refused: list[dict[str, str]] = field(default_factory=list)
+
+
+def judge_document(
+    envelope: bytes | None, workspace: str, name: DocumentName, root: Root, held: Position | None
+) -> Document | Refusal | None:
+    """Returns a document to be written, a refusal to be named, or None where this host already has it.
+
+    Args:
+        envelope: what lies in Redis, None for nothing.
+        workspace: the one that it is for.
+        name: what it was asked for as.
+        root: whose `channel` keys are believed.
+        held: the position of the document of that name that this host has.
+    """
+    claimed = held or Position(0, 0)
+    if envelope is None:
+        return Refusal(name, claimed, "redis names it and does not have it")
+    try:
+        program = parse_program(open_envelope(envelope, root.keys("channel"), DOCUMENT_TYPE))
+        claimed = Position(program.epoch, program.revision)
+        if (program.workspace, program.program) != (workspace, name.id):
+            said = f"{program.workspace!r}, {program.program!r}"
+            return Refusal(name, claimed, f"expected a document of {workspace!r}, {name.id!r}, got one of {said}")
+        if held is not None and claimed <= held:
+            older = f"redis has it at {claimed}, older than {held} here"
+            return None if claimed == held else Refusal(name, claimed, older)
+        compile_entry(program)
+    except (EnvelopeError, DocumentError) as error:
+        return Refusal(name, claimed, str(error))
+    return Document(name, claimed, envelope)
+
+
+class WorkspaceSync:
+    """Follows one workspace.
+
+    Args:
+        name: the workspace.
+        root: whom to believe.
+        feed: where it comes from.
+        cache: where it goes.
+        wake: called when the cache has something new.
+    """
+
+    def __init__(self, name: str, root: Root, feed: Feed, cache: Cache, wake: Callable[[], None]) -> None:
+        self._name = name
+        self._root = root
+        self._feed = feed
+        self._cache = cache
+        self._wake = wake
+        self._hinted = asyncio.Event()
+        self.state = State(cache.read_progress(name), refused=cache.read_refused(name))
+
+    async def run(self) -> None:
+        """Follows for ever; whatever Redis does, it goes on."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._listen())
+            group.create_task(self._remind())
+            group.create_task(self._follow())
+
+    async def _listen(self) -> None:
+        async with contextlib.aclosing(self._feed.subscribe()) as hints:
+            async for _ in hints:
+                self._hinted.set()
+
+    async def _remind(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_S * random.uniform(1 - LOOK_JITTER, 1 + LOOK_JITTER))  # noqa: S311 - spreads load
+            self._hinted.set()
+
+    async def _follow(self) -> None:
+        while True:
+            await self._hinted.wait()
+            self._hinted.clear()
+            await self.look()
+            await asyncio.sleep(GATHER_S)
+
+    async def look(self) -> None:
+        """Looks at the head once, and takes what is new; problems go to the state and, when they change, to the log."""
+        problem = ""
+        try:
+            await self._take_news()
+        except (ChannelError, CacheError) as error:
+            problem = str(error)
+        except Exception as error:  # noqa: BLE001 - one surprise must not keep a host from following for ever
+            _log.exception("following %s failed", self._name)
+            problem = repr(error)
+        if problem != self.state.problem:
+            _log.warning("workspace %s: %s", self._name, problem or "following again")
+        self.state.problem = problem
+        self.state.looked_at = time.time()
+
+    async def _take_news(self) -> None:
+        state = self.state
+        head = await self._feed.read_head()
+        standing = judge_head(state.position, head)
+        if standing is not state.standing and standing in (Standing.EMPTY, Standing.OLDER):
+            _log.error("workspace %s: redis came back %s; serving %s on", self._name, standing, state.position)
+        state.standing = standing
+        if head is None or standing is Standing.OLDER:
+            return
+        state.head_expires = head.expires
+        if standing is Standing.CURRENT:
+            return
+        found = await self._feed.changes_since(state.position, head.position)
+        if isinstance(found, LogCut):
+            names = await self._list_newer()
+        else:
+            names = list(dict.fromkeys(change.name for change in found.changes))
+        await self._take(names, head.position)
+
+    async def _list_newer(self) -> list[DocumentName]:
+        """Every document that the index has at another position than this host."""
+        here = self._cache.read_positions(self._name)
+        index = await self._feed.index()
+        return [name for name, position in index.items() if here.get(name) != position]
+
+    async def _take(self, names: Sequence[DocumentName], until: Position) -> None:
+        """Takes documents in chunks; the workspace has come to `until` with the last one."""
+        for start in range(0, len(names), CHUNK):
+            chunk = names[start : start + CHUNK]
+            envelopes = await self._feed.fetch(chunk)
+            last = start + CHUNK >= len(names)
+            self._write(list(zip(chunk, envelopes, strict=True)), until if last else None)
+            await asyncio.sleep(0)
+        if not names:
+            self._write([], until)
+        self.state.position = until
+
+    def _write(self, found: Iterable[tuple[DocumentName, bytes | None]], progress: Position | None) -> None:
+        judged = [
+            judge_document(envelope, self._name, name, self._root, self._cache.read_position(self._name, name))
+            for name, envelope in found
+        ]
+        documents = [item for item in judged if isinstance(item, Document)]
+        refused = [item for item in judged if isinstance(item, Refusal)]
+        for name, position, reason in refused:
+            _log.error("workspace %s: %s at %s refused: %s", self._name, name, position, reason)
+        self._cache.write(self._name, documents, refused, progress)
+        if refused or self.state.refused:
+            self.state.refused = self._cache.read_refused(self._name)
+        self._wake()

@@ -1,0 +1,222 @@
+"""A worker: answers devices on one socket from what it has in memory, and follows the host's edge.db.
+
+It knows neither Redis nor signatures: the syncer has verified what stands in the file.
+"""
+
+import asyncio
+import contextlib
+import gc
+import logging
+import mmap
+import os
+import signal
+import socket
+import time
+from collections import defaultdict
+from collections.abc import Callable
+
+from aiohttp import web
+
+from channel import Position
+from channel.envelope import cut_payload
+from edge.answer import Entry, Workspace, compile_entry
+from edge.app import Handler, make_app
+from edge.cache import CacheReader, Row
+from edge.connection import Connections
+from edge.exchange import Rules
+from edge.lane import HeadWriter, Lane
+from edge.metrics import Counters
+from edge.settings import EdgeSettings
+from ruleset import DocumentError, parse_program
+from trust import read_root
+
+# Documents compiled before the loop gets its turn: about 3 ms, which no check notices.
+SLICE = 20
+TICK_S = 1.0
+# How long connections may take to end after a SIGTERM.
+DRAIN_S = 10.0
+BACKLOG = 4_096
+PROGRAM_KIND = "program"
+
+_log = logging.getLogger("graywave.edge")
+
+
+class Follower:
+    """Keeps a worker's rules at the newest row of edge.db.
+
+    Args:
+        reader: the file.
+        rules: where changes are applied.
+        note: called when they are.
+    """
+
+    def __init__(self, reader: CacheReader, rules: Rules, note: Callable[[], None]) -> None:
+        self._reader = reader
+        self._rules = rules
+        self._note = note
+        self._last = 0
+        self._woken = asyncio.Event()
+
+    def wake(self) -> None:
+        """There may be something new."""
+        self._woken.set()
+
+    def look(self) -> None:
+        """Wakes if the file has changed: in case a wake-up was lost."""
+        if self._reader.has_changed():
+            self.wake()
+
+    async def follow(self) -> None:
+        """Catches up whenever woken, for ever."""
+        while True:
+            await self._woken.wait()
+            self._woken.clear()
+            await self.catch_up()
+
+    async def catch_up(self) -> None:
+        """Reads what is new, compiles it in slices, and applies it in one step."""
+        batch = self._reader.read(self._last)
+        changed: dict[str, dict[str, Entry]] = defaultdict(dict)
+        for i, row in enumerate(batch.rows):
+            if i % SLICE == SLICE - 1:
+                await asyncio.sleep(0)
+            entry = self._compile(row)
+            if entry is not None:
+                changed[row.workspace][row.name.id] = entry
+        self._apply(changed, batch.progress)
+        self._last = self._rules.counters.cursor = batch.last
+        self._note()
+
+    def _apply(self, changed: dict[str, dict[str, Entry]], progress: dict[str, Position]) -> None:
+        for name in changed.keys() | progress.keys():
+            workspace = self._rules.workspaces.get(name)
+            if workspace is None:
+                continue  # served before the settings were changed
+            entries = {id_: entry for id_, entry in changed[name].items() if not workspace.has_newer(id_, entry)}
+            position = max(progress.get(name, workspace.position), workspace.position)
+            workspace.apply(entries, position)
+            self._rules.counters.changes += len(entries)
+
+    def _compile(self, row: Row) -> Entry | None:
+        """A row that cannot be read leaves what is in memory as it is."""
+        if row.name.kind != PROGRAM_KIND:
+            return None
+        problem = "its digest does not fit"
+        if row.envelope is not None:
+            try:
+                return compile_entry(parse_program(cut_payload(row.envelope)))
+            except DocumentError as error:
+                problem = str(error)
+        self._rules.counters.broken_rows += 1
+        _log.error("%s of %s in edge.db cannot be used: %s", row.name, row.workspace, problem)
+        return None
+
+
+class Worker:
+    """One worker process, from its start to its end.
+
+    Args:
+        settings: the edge's.
+        listener: the socket it serves, bound and kept by the parent.
+        wake: what the syncer writes to when edge.db has changed.
+        page: where its counters go.
+    """
+
+    def __init__(self, settings: EdgeSettings, listener: socket.socket, wake: socket.socket, page: mmap.mmap) -> None:
+        self._settings = settings
+        self._listener = listener
+        self._wake = wake
+        self._page = page
+        self._counters = Counters()
+        self._counters.pid = os.getpid()
+        self._rules = Rules(
+            {name: Workspace(name, read_root(path.read_bytes()).number) for name, path in settings.workspaces.items()},
+            self._counters,
+        )
+        self._connections = Connections(settings.max_connections, settings.max_peer_connections)
+        self._writer = HeadWriter()
+        self._stop = asyncio.Event()
+
+    async def run(self) -> None:
+        """Loads, serves until SIGTERM or SIGINT, then ends in good order."""
+        loop = asyncio.get_running_loop()
+        for name in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(name, self._stop.set)
+        follower = Follower(CacheReader(self._settings.data), self._rules, self._copy_counters)
+        await self._load(follower)
+        self._listen_for_wake(follower)
+        runner = web.AppRunner(make_app(self._rules, self._settings), handler_cancellation=True)
+        await runner.setup()
+        server = await loop.create_server(self._choose_protocol(runner), sock=self._listener, backlog=BACKLOG)
+        self._rules.ready = True
+        self._tick(follower)
+        tasks = [asyncio.create_task(follower.follow()), asyncio.create_task(self._keep_ticking(follower))]
+        await self._stop.wait()
+        self._rules.ready = False
+        server.close()
+        await self._drain()
+        for task in tasks:
+            task.cancel()
+        await runner.cleanup()
+
+    async def _load(self, follower: Follower) -> None:
+        """Loading makes nothing but objects that stay: the collector only loses time on them."""
+        started = time.perf_counter()
+        gc.disable()
+        await follower.catch_up()
+        gc.collect()
+        gc.freeze()
+        gc.enable()
+        self._counters.load_us = int((time.perf_counter() - started) * 1e6)
+
+    def _listen_for_wake(self, follower: Follower) -> None:
+        self._wake.setblocking(False)  # noqa: FBT003 - the standard library's own
+
+        def heed() -> None:
+            with contextlib.suppress(BlockingIOError):
+                while self._wake.recv(4_096):
+                    pass
+            follower.wake()
+
+        asyncio.get_running_loop().add_reader(self._wake, heed)
+        follower.wake()
+
+    def _choose_protocol(self, runner: web.AppRunner) -> Callable[[], asyncio.Protocol]:
+        loop = asyncio.get_running_loop()
+        server = runner.server
+        assert server is not None  # noqa: S101 - runner.setup() has made it
+
+        def take_over() -> Handler:
+            return Handler(server, self._connections, ends=True, loop=loop)
+
+        def serve_plain() -> Handler:
+            return Handler(server, self._connections, ends=False, loop=loop)
+
+        def serve_lane() -> Lane:
+            return Lane(self._rules, self._connections, self._writer, take_over)
+
+        return serve_lane if self._settings.lane else serve_plain
+
+    async def _keep_ticking(self, follower: Follower) -> None:
+        while True:
+            await asyncio.sleep(TICK_S)
+            self._tick(follower)
+
+    def _tick(self, follower: Follower) -> None:
+        now = time.time()
+        self._writer.tick(int(now))
+        self._connections.tick(time.monotonic())
+        self._counters.beat = int(now)
+        self._copy_counters()
+        follower.look()
+
+    def _copy_counters(self) -> None:
+        self._counters.ready = int(self._rules.ready)
+        self._counters.connections = len(self._connections)
+        self._counters.write(self._page)
+
+    async def _drain(self) -> None:
+        """Ends each connection as soon as no answer is owed, and all of them after DRAIN_S."""
+        self._connections.drain()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._connections.emptied.wait(), DRAIN_S)

@@ -1,0 +1,145 @@
+"""Puts a publisher together from its settings and serves until it is told to stop; what it does is known elsewhere."""
+
+import asyncio
+import logging
+import signal
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+
+import uvloop
+from aiohttp import web
+from redis.asyncio import Redis
+
+from channel import Feed, LinkAwayError, Patience, Sender, check_policy, connect
+from publisher.api import Api
+from publisher.errors import KeyMismatchError
+from publisher.settings import Settings, check_token, split_address
+from publisher.signer import Signer
+from publisher.store import Store
+from publisher.watcher import LOOK_EVERY_S, try_to_settle, watch
+from publisher.writer import Writer
+from trust import PrivateKey, Root, read_root
+
+# The longest wait for an answer of Redis, in seconds: an author waits meanwhile.
+REDIS_TIMEOUT_S = 0.5
+# How long an orderly stop waits for requests that are under way, in seconds.
+STOP_TIMEOUT_S = 10.0
+
+Clock = Callable[[], int]
+
+_log = logging.getLogger("graywave.publisher")
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A publisher that serves, and where: `http://127.0.0.1:8082`."""
+
+    url: str
+
+
+def read_clock() -> int:
+    """Returns the time in seconds since 1970."""
+    return int(time.time())
+
+
+def main(settings: Settings) -> None:
+    """Runs a publisher in this process, on uvloop, until it is told to stop; raises what `serve` raises."""
+    uvloop.run(run(settings))
+
+
+async def run(settings: Settings) -> None:
+    """Serves until SIGTERM or SIGINT, then stops in good order; raises what `serve` raises."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with serve(settings) as running:
+        _log.info("publishing workspace %s at %s", settings.workspace, running.url)
+        await stop.wait()
+        _log.info("stopping")
+
+
+@asynccontextmanager
+async def serve(
+    settings: Settings, clock: Clock = read_clock, look_every_s: float = LOOK_EVERY_S
+) -> AsyncIterator[Running]:
+    """Serves for as long as the context lasts.
+
+    Args:
+        settings: what the operator has set.
+        clock: the time in seconds.
+        look_every_s: the watcher's pause between two looks at Redis.
+
+    Raises:
+        PublisherError: the store or the keys cannot be used.
+        TrustError: the root or a key cannot be read, or the root has expired.
+        ChannelError: the address of Redis is none, or it would drop documents.
+        OSError: a file cannot be read, or the address not be listened on.
+        ValueError: the token file holds none.
+    """
+    async with AsyncExitStack() as stack:
+        root = load_root(settings, clock())
+        token = read_token(settings)
+        writer = await _open_writer(settings, root, stack)
+        # Before the first author comes, so that what is published at once is also distributed at once.
+        await try_to_settle(writer, clock())
+        stack.push_async_callback(_end, asyncio.create_task(watch(writer, clock, look_every_s)))
+        yield Running(await _listen(Api(writer, token, clock).make_app(), settings, stack))
+
+
+def load_root(settings: Settings, now: int) -> Root:
+    """Returns the root of the workspace; raises OSError, TrustError, or KeyMismatchError for another workspace's."""
+    root = read_root(settings.root.read_bytes(), now)
+    if root.workspace != settings.workspace:
+        raise KeyMismatchError(f"expected a root of workspace {settings.workspace!r}, got one of {root.workspace!r}")
+    return root
+
+
+def read_token(settings: Settings) -> str:
+    """Returns the token, from its file where it has one; raises OSError, or ValueError for one that is too short."""
+    if settings.token_file is None:
+        return settings.token
+    token = settings.token_file.read_text("utf-8").strip()
+    check_token(token)
+    return token
+
+
+async def _open_writer(settings: Settings, root: Root, stack: AsyncExitStack) -> Writer:
+    offer_key = PrivateKey.from_json(settings.offer_key.read_bytes())
+    channel_key = PrivateKey.from_json(settings.channel_key.read_bytes())
+    signer = Signer(root, offer_key, channel_key, settings.offer_days)
+    client = connect(settings.redis, REDIS_TIMEOUT_S)
+    stack.push_async_callback(client.aclose)
+    await _check_redis(client)
+    feed = Feed(settings.redis, settings.workspace, root.keys("channel"), patience=Patience(answer_s=REDIS_TIMEOUT_S))
+    stack.push_async_callback(feed.close)
+    store = stack.enter_context(Store(settings.folder, settings.workspace))
+    writer = Writer(store, signer, Sender(client, settings.workspace), feed)
+    stack.callback(writer.close)
+    return writer
+
+
+async def _check_redis(client: Redis) -> None:
+    try:
+        if not await check_policy(client):
+            _log.warning("redis does not say whether it drops documents: see to maxmemory-policy noeviction")
+    except LinkAwayError as error:
+        _log.warning("starting without redis: %s", error)
+
+
+async def _listen(app: web.Application, settings: Settings, stack: AsyncExitStack) -> str:
+    """The address at which the application is served, until the stack ends."""
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=STOP_TIMEOUT_S)
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    host, port = split_address(settings.listen)
+    await web.TCPSite(runner, host, port).start()
+    host, port, *_ = runner.addresses[0]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task

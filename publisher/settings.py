@@ -1,0 +1,56 @@
+"""What an operator may set of a publisher; reading files and environment is `settings`' work."""
+
+import ipaddress
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+PREFIX = "GRAYWAVE_PUBLISHER_"
+SECTION = "publisher"
+# Shorter ones can be guessed over the network.
+MIN_TOKEN_CHARS = 16
+
+_LISTEN = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):(?P<port>[0-9]{1,5})")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """A publisher's settings; either `token` or `token_file` has to be there."""
+
+    workspace: str = field(metadata={"help": "The workspace that it publishes, the root's."})
+    redis: str = field(metadata={"help": "Where Redis is: redis://, rediss:// or unix://.", "secret": True})
+    folder: Path = field(metadata={"help": "The folder of its store, made where it does not exist."})
+    root: Path = field(metadata={"help": "The root document."})
+    offer_key: Path = field(metadata={"help": "The private key that signs offers."})
+    channel_key: Path = field(metadata={"help": "The private key that signs documents and heads."})
+    listen: str = field(default="127.0.0.1:8082", metadata={"help": "Address and port; port 0 takes a free one."})
+    token: str = field(default="", metadata={"help": "What a control plane sends as its bearer token.", "secret": True})
+    token_file: Path | None = field(default=None, metadata={"help": "A file that holds the token."})
+    offer_days: int = field(default=30, metadata={"help": "How long an offer lasts.", "min": 1, "max": 366})
+
+    def __post_init__(self) -> None:
+        """Refuses what each setting alone cannot show.
+
+        Raises:
+            ValueError: the listening address is none, or there is not one token of at least MIN_TOKEN_CHARS.
+        """
+        split_address(self.listen)
+        if bool(self.token) == (self.token_file is not None):
+            raise ValueError("expected either token or token_file, got both or neither")
+        if self.token:
+            check_token(self.token)
+
+
+def split_address(listen: str) -> tuple[str, int]:
+    """Returns host and port of `host:port`; raises ValueError."""
+    found = _LISTEN.fullmatch(listen)
+    if not found or int(found["port"]) > 65_535:  # noqa: PLR2004, the highest port
+        raise ValueError(f"expected listen as host:port, got {listen!r}")
+    host = found["host"]
+    return (str(ipaddress.IPv6Address(host[1:-1])) if host.startswith("[") else host), int(found["port"])
+
+
+def check_token(token: str) -> None:
+    """Returns if a token is long enough; raises ValueError, which does not show it."""
+    if len(token) < MIN_TOKEN_CHARS:
+        raise ValueError(f"expected a token of at least {MIN_TOKEN_CHARS} characters, got {len(token)}")

@@ -1,0 +1,345 @@
+"""The truth of what is published, in SQLite: each method is one transaction that is on disk when it returns.
+
+It gives out revisions and never one twice; how documents are signed, and what Redis is, it does not know. Its methods
+block: one thread calls them, one after the other.
+"""
+
+import fcntl
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Self
+
+from channel import DocumentName, Position
+from publisher import schema
+from publisher.errors import StoreError
+
+FILE_NAME = "publisher.db"
+LOCK_NAME = "publisher.lock"
+FIRST_EPOCH = 1
+# Revisions kept of each document, for explaining what a device got.
+HISTORY_LENGTH = 1_000
+
+_COLUMNS = (
+    "SELECT d.kind, d.id, r.epoch, r.revision, r.author, r.envelope, r.renew_at"
+    " FROM document d JOIN revision r ON r.kind = d.kind AND r.id = d.id"
+)
+_CURRENT = f"{_COLUMNS} AND r.epoch = d.epoch AND r.revision = d.revision"
+_SENT = f"{_COLUMNS} AND r.epoch = d.sent_epoch AND r.revision = d.sent_revision"
+_IS_PENDING = "(d.epoch <> d.sent_epoch OR d.revision <> d.sent_revision)"
+
+
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """A document, ready to be kept: as its author wrote it, as it is published, and when to renew it (seconds)."""
+
+    author: bytes
+    envelope: bytes
+    renew_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A document at a position."""
+
+    name: DocumentName
+    position: Position
+    signed: Signed
+
+
+@dataclass(frozen=True, slots=True)
+class StoreState:
+    """Where the store stands.
+
+    Args:
+        sent: where Redis was last known to stand.
+        documents: how many documents Redis was last known to hold.
+        pending: how many documents have a revision that Redis was never known to hold.
+        renew_at: when the first document has to be renewed (seconds); None without documents.
+    """
+
+    sent: Position
+    documents: int
+    pending: int
+    renew_at: int | None
+
+
+# Signs what comes next for a document: gets its current record and the position to sign for; None leaves it as it is.
+Build = Callable[[Record | None, Position], Signed | None]
+# Signs a record's document anew for another position.
+Resign = Callable[[Record, Position], Signed]
+
+
+class Store:
+    """The store of one workspace in one folder, which no other process may have open.
+
+    Raises:
+        StoreError: the folder is in use, the file cannot be used, has another schema or is another workspace's.
+    """
+
+    def __init__(self, folder: Path, workspace: str) -> None:
+        with _report():
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with ExitStack() as opened:
+                self._lock = opened.enter_context(_lock_folder(folder))
+                self._db = opened.enter_context(closing(_connect(folder / FILE_NAME)))
+                self._check(workspace)
+                self._opened = opened.pop_all()
+
+    def close(self) -> None:
+        """Closes the file and frees the folder."""
+        self._opened.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def read_state(self) -> StoreState:
+        """Returns where the store stands."""
+        with _report():
+            documents, renew_at = self._row("SELECT coalesce(sum(sent_epoch > 0), 0), min(renew_at) FROM document")
+            (pending,) = self._row(f"SELECT count(*) FROM document d WHERE {_IS_PENDING}")  # noqa: S608, a constant
+            return StoreState(self._read_sent(), documents, pending, renew_at)
+
+    def read_target(self, name: DocumentName) -> tuple[Position, int]:
+        """Returns where Redis was last known to stand, and how many documents it holds once it holds this one too."""
+        with _report():
+            (count,) = self._row("SELECT count(*) FROM document WHERE sent_epoch > 0 OR (kind = ? AND id = ?)", *name)
+            return self._read_sent(), count
+
+    def read_next(self, name: DocumentName) -> tuple[Record | None, Position]:
+        """Returns a document's current record and the position that the next publication would get."""
+        with _report():
+            return self._find(name), self._read_last().next
+
+    def find(self, name: DocumentName) -> tuple[Record, bool] | None:
+        """Returns a document's current record, and whether Redis was ever known to hold it; None without one."""
+        with _report():
+            record = self._find(name)
+            return (record, self._is_sent(record)) if record else None
+
+    def read_all(self) -> list[tuple[DocumentName, Position]]:
+        """Returns the name and current position of every document, by name."""
+        with _report():
+            rows = self._db.execute("SELECT kind, id, epoch, revision FROM document ORDER BY kind, id")
+            return [(DocumentName(kind, id_), Position(epoch, revision)) for kind, id_, epoch, revision in rows]
+
+    def read_history(self, name: DocumentName) -> list[Record]:
+        """Returns what is kept of a document's revisions, newest first."""
+        columns = "kind, id, epoch, revision, author, envelope, renew_at"
+        with _report():
+            return self._records(
+                f"SELECT {columns} FROM revision WHERE kind = ? AND id = ? ORDER BY epoch DESC, revision DESC",  # noqa: S608
+                *name,
+            )
+
+    def read_pending(self, limit: int = -1) -> list[Record]:
+        """Returns the documents with a revision that Redis was never known to hold, oldest first."""
+        with _report():
+            return self._records(f"{_CURRENT} WHERE {_IS_PENDING} ORDER BY r.epoch, r.revision LIMIT ?", limit)
+
+    def read_sent(self) -> list[Record]:
+        """Returns what Redis was last known to hold."""
+        with _report():
+            return self._records(_SENT)
+
+    def read_due(self, now: int, limit: int) -> list[Record]:
+        """Returns documents that have to be renewed by now (seconds), the most urgent first."""
+        with _report():
+            return self._records(f"{_CURRENT} WHERE d.renew_at <= ? ORDER BY d.renew_at LIMIT ?", now, limit)
+
+    def commit(self, name: DocumentName, build: Build, now: int) -> Record | None:
+        """Keeps what `build` returns as the document's new revision, at the next position; None if it returns None.
+
+        Whatever `build` raises leaves the store as it was.
+        """
+        with self._transaction():
+            position = self._read_last().next
+            signed = build(self._find(name), position)
+            if signed is None:
+                return None
+            record = Record(name, position, signed)
+            self._raise_last(position)
+            self._keep(record, now)
+            self._point(record)
+            return record
+
+    def withdraw(self, record: Record) -> None:
+        """Takes back a revision that Redis does not hold, so that the one that it holds is current again.
+
+        Its number is not given out again.
+        """
+        with self._transaction():
+            self._forget(record)
+            sent = next(iter(self._records(f"{_SENT} WHERE d.kind = ? AND d.id = ?", *record.name)), None)
+            if sent:
+                self._point(sent)
+            else:
+                self._db.execute("DELETE FROM document WHERE kind = ? AND id = ?", record.name)
+
+    def acknowledge(self, record: Record) -> None:
+        """Notes that Redis holds a record, and stands at its position."""
+        with self._transaction():
+            self._mark_sent(record.name, record.position)
+            self._move_sent(record.position)
+
+    def adopt(self, found: Sequence[Record], head: Position, resign: Resign, now: int) -> None:
+        """Takes over what Redis holds beyond what was sent from here, and stands where Redis stands.
+
+        A document that waits here to be sent stays current, and gets a new revision where Redis has passed its own.
+        """
+        with self._transaction():
+            self._raise_last(max([head, *(record.position for record in found)]))
+            ours = {(record.name, record.position) for record in found if self._has_kept(record)}
+            for record in self._records(f"{_CURRENT} WHERE {_IS_PENDING}"):
+                if record.position <= head and (record.name, record.position) not in ours:
+                    self._renumber(record, resign, now)
+            for record in found:
+                self._take_over(record, now)
+            self._move_sent(head)
+
+    def _check(self, workspace: str) -> None:
+        """Makes the tables where there are none yet, and refuses those of another release or workspace."""
+        (version,) = self._row("PRAGMA user_version")
+        if version == 0:
+            self._db.executescript(schema.CREATE)
+        elif version != schema.VERSION:
+            raise StoreError(f"expected a store of schema {schema.VERSION}, got {version}: it is another release's")
+        self._db.execute(
+            "INSERT INTO workspace SELECT ?, ?, 0, ?, 0 WHERE NOT EXISTS (SELECT * FROM workspace)",
+            (workspace, FIRST_EPOCH, FIRST_EPOCH),
+        )
+        (name,) = self._row("SELECT name FROM workspace")
+        if name != workspace:
+            raise StoreError(f"expected a store of workspace {workspace!r}, got one of {name!r}")
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with _report():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+
+    def _row(self, sql: str, *values: Any) -> tuple[Any, ...]:
+        row: tuple[Any, ...] = self._db.execute(sql, values).fetchone()
+        return row
+
+    def _records(self, sql: str, *values: Any) -> list[Record]:
+        return [
+            Record(DocumentName(kind, id_), Position(epoch, revision), Signed(author, envelope, renew_at))
+            for kind, id_, epoch, revision, author, envelope, renew_at in self._db.execute(sql, values)
+        ]
+
+    def _find(self, name: DocumentName) -> Record | None:
+        return next(iter(self._records(f"{_CURRENT} WHERE d.kind = ? AND d.id = ?", *name)), None)
+
+    def _is_sent(self, record: Record) -> bool:
+        sql = "SELECT sent_epoch, sent_revision FROM document WHERE kind = ? AND id = ?"
+        return self._row(sql, *record.name) == record.position
+
+    def _read_last(self) -> Position:
+        return Position(*self._row("SELECT epoch, revision FROM workspace"))
+
+    def _read_sent(self) -> Position:
+        return Position(*self._row("SELECT sent_epoch, sent_revision FROM workspace"))
+
+    def _raise_last(self, position: Position) -> None:
+        last = max(self._read_last(), position)
+        self._db.execute("UPDATE workspace SET epoch = ?, revision = ?", last)
+
+    def _move_sent(self, position: Position) -> None:
+        self._db.execute("UPDATE workspace SET sent_epoch = ?, sent_revision = ?", position)
+
+    def _mark_sent(self, name: DocumentName, position: Position) -> None:
+        self._db.execute(
+            "UPDATE document SET sent_epoch = ?, sent_revision = ? WHERE kind = ? AND id = ?", position + name
+        )
+
+    def _keep(self, record: Record, now: int) -> None:
+        signed = record.signed
+        self._db.execute(
+            "INSERT OR REPLACE INTO revision (kind, id, epoch, revision, at, renew_at, author, envelope)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (*record.name, *record.position, now, signed.renew_at, signed.author, signed.envelope),
+        )
+        self._cut_history(record.name)
+
+    def _cut_history(self, name: DocumentName) -> None:
+        """Forgets what is older than the last revisions, but never what Redis holds: it may have to be put back."""
+        self._db.execute(
+            "DELETE FROM revision WHERE rowid IN (SELECT rowid FROM revision WHERE kind = ?1 AND id = ?2"
+            " AND (epoch, revision) NOT IN (SELECT sent_epoch, sent_revision FROM document WHERE kind = ?1 AND id = ?2)"
+            " ORDER BY epoch DESC, revision DESC LIMIT -1 OFFSET ?3)",
+            (*name, HISTORY_LENGTH),
+        )
+
+    def _forget(self, record: Record) -> None:
+        self._db.execute(
+            "DELETE FROM revision WHERE kind = ? AND id = ? AND epoch = ? AND revision = ?",
+            (*record.name, *record.position),
+        )
+
+    def _point(self, record: Record) -> None:
+        self._db.execute(
+            "INSERT INTO document (kind, id, epoch, revision, renew_at, sent_epoch, sent_revision)"
+            " VALUES (?, ?, ?, ?, ?, 0, 0) ON CONFLICT (kind, id) DO UPDATE"
+            " SET epoch = excluded.epoch, revision = excluded.revision, renew_at = excluded.renew_at",
+            (*record.name, *record.position, record.signed.renew_at),
+        )
+
+    def _has_kept(self, record: Record) -> bool:
+        found = self._db.execute(
+            "SELECT envelope FROM revision WHERE kind = ? AND id = ? AND epoch = ? AND revision = ?",
+            (*record.name, *record.position),
+        ).fetchone()
+        return bool(found == (record.signed.envelope,))
+
+    def _renumber(self, record: Record, resign: Resign, now: int) -> None:
+        position = self._read_last().next
+        renumbered = Record(record.name, position, resign(record, position))
+        self._raise_last(position)
+        self._forget(record)
+        self._keep(renumbered, now)
+        self._point(renumbered)
+
+    def _take_over(self, record: Record, now: int) -> None:
+        current = self._find(record.name)
+        is_waiting = current is not None and not self._is_sent(current) and current.position != record.position
+        self._keep(record, now)
+        if not is_waiting:
+            self._point(record)
+        self._mark_sent(record.name, record.position)
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    return connection
+
+
+def _lock_folder(folder: Path) -> IO[str]:
+    lock = (folder / LOCK_NAME).open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        raise StoreError(f"expected the folder {folder} for itself, got one that another publisher uses") from None
+    return lock
+
+
+@contextmanager
+def _report() -> Iterator[None]:
+    try:
+        yield
+    except (sqlite3.Error, OSError) as error:
+        raise StoreError(f"the store failed: {error}") from error

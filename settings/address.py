@@ -1,0 +1,20 @@
+"""Addresses of listeners, `host:port`; whether anything can listen there is not known here."""
+
+import ipaddress
+import re
+
+HIGHEST_PORT = 65_535
+_ADDRESS = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):(?P<port>[0-9]{1,5})")
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Returns host and port of `host:port`; an IPv6 host stands in brackets, port 0 takes a free one.
+
+    Raises:
+        ValueError: it is none, or the port is above 65535.
+    """
+    found = _ADDRESS.fullmatch(address)
+    if not found or int(found["port"]) > HIGHEST_PORT:
+        raise ValueError(f"expected an address like 127.0.0.1:8080, got {address!r}")
+    host = found["host"]
+    return (str(ipaddress.IPv6Address(host[1:-1])) if host.startswith("[") else host), int(found["port"])

@@ -1,0 +1,221 @@
+"""Hypothesis strategies for published program documents and questions that meet: small pools, and values at boundaries.
+
+Everything drawn is well formed and compiles, so that a property is about decisions; what is refused has its own tests.
+"""
+
+import os
+from typing import Any
+
+from hypothesis import settings
+from hypothesis import strategies as st
+
+from contract.oracle import bucket, fold, read_ends, read_version
+
+Json = dict[str, Any]
+
+# `GRAYWAVE_EXAMPLES=100000` is the long run.
+EXAMPLES = int(os.environ.get("GRAYWAVE_EXAMPLES", "500"))
+# No deadline: a slow machine is not a wrong decision.
+thorough = settings(max_examples=EXAMPLES, deadline=None)
+brief = settings(max_examples=max(1, EXAMPLES // 5), deadline=None)
+
+PROGRAM = "2021000000000001"
+DEVICES = ("device-1", "device-2", "device-431917", "设备-1")
+USERS = ("u-777", "U-777", "u-777 ", "Köln", "Ko\u0308ln")
+SALTS = ("salt", "salt-of-gray", "盐")
+PLATFORMS = ("android", "ios", "harmony")
+NETWORKS = ("wifi", "2g", "3g", "4g", "5g", "cellular", "other")
+TAGS = ("vip", "VIP", "plan")
+TEXT_ATTRIBUTES = ("model", "manufacturer", "network", "city", "region", "country", "locale", "platform")
+FREE_ATTRIBUTES = ("manufacturer", "model", "city", "region", "country", "locale")
+VERSIONS = (
+    "0",
+    "1",
+    "1.0",
+    "1.0.0.1",
+    "1.65535",
+    "2.3",
+    "2.3.0",
+    "2.3.1",
+    "02.3.1.0",
+    "2.10",
+    "14",
+    "65535.65535.65535.65535",
+)
+WILDCARDS = ("0.*", "1.*", "1.0.0.*", "2.*", "2.3.*", "14.*", "65535.*")
+UNREADABLE = ("", " ", "14.", ".14", "1.2.3.4.5", "65536", " 1", "\uff11", "²", "1_0", "+1", "-1", "14.*", "0" * 24)
+TEXTS = (
+    *("MI 10", " mi 10\t", "\uff2d\uff29\u300010", "MI10", "MI 10 Pro", "XIAOMI", " xiaomi ", "vivo X5M", "VIVO X5M"),
+    *("杭州市", "杭州", "Straße", "STRASSE", "İ", "i\u0307", "i", "\u0131", "I", "Σας", "ΣΑΣ", "\ufb01", "FI"),
+    *(
+        "Köln",
+        "Ko\u0308ln",
+        "\u00a8",
+        "\u0345",
+        "\u1fb3",
+        "cellular",
+        " Cellular",
+        "4g",
+        "4G",
+        "wifi",
+        "android",
+        "Harmony",
+    ),
+)
+BLANKS = ("", " ", "\u3000", "\x1f", "\u200b")
+NOW = 1000
+
+any_text = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+texts = st.sampled_from(TEXTS) | any_text
+versions = st.sampled_from(VERSIONS)
+version_values = st.sampled_from(VERSIONS + WILDCARDS)
+moments = st.sampled_from([NOW - 1, NOW, NOW + 1, NOW + 2])
+
+
+def often_absent(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    """A member that is null as often as not."""
+    return st.none() | values
+
+
+@st.composite
+def ranges(draw: st.DrawFn) -> list[str]:
+    """Two values, the lower end and the upper end of a range that is not empty."""
+    one, two = draw(version_values), draw(version_values)
+    return [one, two] if read_ends(one)[0] <= read_ends(two)[1] else [two, one]
+
+
+def text_conditions() -> st.SearchStrategy[Json]:
+    """Conditions on text; values of nothing but blanks are refused, so none is drawn."""
+    values = st.lists(texts.filter(fold), min_size=1, max_size=3)
+    attributes = st.sampled_from([*TEXT_ATTRIBUTES, *(f"tags.{tag}" for tag in TAGS)])
+    ops = st.sampled_from(["in", "not_in", "contains", "prefix"])
+    return st.fixed_dictionaries({"attribute": attributes, "op": ops, "values": values})
+
+
+def version_conditions() -> st.SearchStrategy[Json]:
+    """Conditions on versions, ranges with ends that are equal, touch and overlap."""
+    attributes = st.sampled_from(["os", "app", "installed"])
+    lists = {"op": st.sampled_from(["in", "not_in"]), "values": st.lists(version_values, min_size=1, max_size=3)}
+    ends = {"op": st.sampled_from(["between", "outside"]), "values": ranges()}
+    return st.fixed_dictionaries({"attribute": attributes, **lists}) | st.fixed_dictionaries(
+        {"attribute": attributes, **ends}
+    )
+
+
+@st.composite
+def percents(draw: st.DrawFn) -> Json:
+    """Percentages at both ends of the scale, and exactly at the bucket of some device or user."""
+    salt = draw(st.sampled_from(SALTS))
+    edge = bucket(salt, draw(st.sampled_from(DEVICES + USERS)))
+    parts = draw(st.sampled_from([0, 1, 999_999, 1_000_000, edge, edge + 1]) | st.integers(0, 1_000_000))
+    by = draw(st.sampled_from([{}, {"by": "device"}, {"by": "user"}]))
+    return {"parts": parts, "salt": salt, **by}
+
+
+def whos() -> st.SearchStrategy[Json]:
+    """Who a release goes to: users, a percentage or both."""
+    users = st.lists(st.sampled_from(USERS), min_size=1, max_size=3)
+    return (
+        st.fixed_dictionaries({"users": users})
+        | st.fixed_dictionaries({"percent": percents()})
+        | st.fixed_dictionaries({"users": users, "percent": percents()})
+    )
+
+
+@st.composite
+def client_ranges(draw: st.DrawFn) -> Json:
+    """The app versions of one platform, each end drawn, open or null."""
+    low, high = draw(ranges())
+    members = {"min": draw(st.sampled_from([low, None])), "max": draw(st.sampled_from([high, None]))}
+    return {end: value for end, value in members.items() if value is not None or draw(st.booleans())}
+
+
+@st.composite
+def releases(draw: st.DrawFn, name: str, packages: list[str]) -> Json:
+    """One release of one of these packages; a few of its members say something, so that many releases decide."""
+    package = draw(st.sampled_from(packages))
+    members = {
+        "state": st.sampled_from(["live", "paused", "ended"]),
+        "who": whos(),
+        "when": st.lists(text_conditions() | version_conditions(), max_size=2),
+        "clients": st.dictionaries(st.sampled_from(PLATFORMS), client_ranges(), min_size=1),
+        "rollback": rollbacks(package),
+        "times": openings(),
+    }
+    said = draw(st.lists(st.sampled_from(list(members)), max_size=3, unique=True))
+    release = {member: draw(values) for member, values in members.items() if member in said}
+    nulls = dict.fromkeys(["who", "clients", "rollback", "opens_at", "closes_at"]) if draw(st.booleans()) else {}
+    return {"id": name, "package": package, **nulls, **release.pop("times", {}), **release}
+
+
+@st.composite
+def openings(draw: st.DrawFn) -> Json:
+    """Opening and closing times around NOW, one after the other; 0 and null are none."""
+    opens_at = draw(st.sampled_from([None, 0]) | moments)
+    closes_at = draw(st.none() | st.integers(max(NOW, (opens_at or 0) + 1), NOW + 3))
+    return {"opens_at": opens_at, "closes_at": closes_at}
+
+
+def rollbacks(package: str) -> st.SearchStrategy[Any]:
+    """Rollbacks from versions above the package, None where the pool has none."""
+    above = [text for text in VERSIONS if (read_version(text) or ()) > (read_version(package) or ())]
+    if not above:
+        return st.none()
+    return st.fixed_dictionaries({"from": st.lists(st.sampled_from(above), min_size=1, max_size=3)})
+
+
+def publish_package(version: str) -> Json:
+    """A package entry; what is in it decides nothing."""
+    transfer = {"format": "zstd", "url": f"https://cdn.example/{version}", "size": 1, "sha256": "f" * 64}
+    return {"sha256": "0" * 64, "size": 1, "signature": f"signature-of-{version}", "transfers": [transfer]}
+
+
+@st.composite
+def documents(draw: st.DrawFn) -> Json:
+    """A published document of PROGRAM."""
+    packages = draw(st.lists(versions, min_size=1, max_size=4, unique_by=read_version))
+    count = draw(st.integers(0, 5))
+    return {
+        "format": 1,
+        "workspace": "demo",
+        "epoch": 1,
+        "revision": draw(st.integers(1, 3)),
+        "program": PROGRAM,
+        "poll_after": draw(st.sampled_from([0, 1, 300, 86_400])),
+        "taken_down": draw(st.sampled_from([False] * 9 + [True])),
+        "packages": {version: publish_package(version) for version in packages},
+        "releases": [draw(releases(f"r{i}", packages)) for i in range(count)],
+        "offers": publish_offers(packages),
+    }
+
+
+def publish_offers(packages: list[str]) -> Json:
+    """Offers for whatever may be decided."""
+    tokens = {version: f"offer-of-{version}" for version in packages}
+    return {"expires": NOW + 86_400, "install": tokens, "rollback": tokens, "remove": "remove-offer"}
+
+
+def devices() -> st.SearchStrategy[Json]:
+    """Devices that say much, little, null or nothing of themselves."""
+    said = texts | st.sampled_from(BLANKS)
+    optional = {
+        "user": often_absent(st.sampled_from((*USERS, ""))),
+        "os": often_absent(st.sampled_from(VERSIONS + UNREADABLE)),
+        "app": often_absent(st.sampled_from(VERSIONS + UNREADABLE)),
+        "network": often_absent(st.sampled_from(NETWORKS)),
+        "tags": often_absent(st.dictionaries(st.sampled_from(TAGS), said, max_size=3)),
+        **{name: often_absent(said) for name in FREE_ATTRIBUTES},
+    }
+    required = {"id": st.sampled_from(DEVICES), "platform": st.sampled_from(PLATFORMS)}
+    return st.fixed_dictionaries(required, optional=optional)
+
+
+def questions() -> st.SearchStrategy[Json]:
+    """Questions about PROGRAM."""
+    installed = st.fixed_dictionaries({PROGRAM: st.sampled_from((*VERSIONS, "2.3.2", "", "", "", ""))})
+    return st.fixed_dictionaries({"workspace": st.just("demo"), "device": devices(), "programs": installed})
+
+
+def cases() -> st.SearchStrategy[tuple[Json, Json, int]]:
+    """A document, a question and a time."""
+    return st.tuples(documents(), questions(), moments)

@@ -1,0 +1,378 @@
+"""The compiler: what members mean together, each refusal with its path, and what is ready to ask afterwards."""
+
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ruleset.bucket import compute_limit
+from ruleset.compiler import HIGHEST_VERSION, CompiledPercent, CompiledProgram, compile_program
+from ruleset.document import parse_program
+from ruleset.errors import DocumentError
+from ruleset.model import MAX_TIME
+from ruleset.version import parse_version
+
+Json = dict[str, Any]
+Maker = Callable[..., Json]
+Compile = Callable[..., CompiledProgram]
+
+DIGEST = "0123456789abcdef" * 4
+
+versions = st.lists(st.integers(0, 9), min_size=1, max_size=4).map(lambda parts: ".".join(map(str, parts)))
+
+
+def refuse(compile_releases: Compile, *releases: Json, **members: Any) -> str:
+    with pytest.raises(DocumentError) as caught:
+        compile_releases(*releases, **members)
+    return str(caught.value)
+
+
+def test_a_program_is_compiled_whole(make_document: Maker) -> None:
+    """Id, poll interval and take-down are at hand, and the document they came from is kept."""
+    source = parse_program(orjson.dumps(make_document({}, poll_after=300, taken_down=True)))
+    program = compile_program(source)
+    assert program.source is source
+    assert (program.id, program.poll_after, program.taken_down) == ("2021000000000001", 300, True)
+
+
+def test_a_program_without_releases_is_compiled(compile_releases: Compile) -> None:
+    """A new program has neither releases nor packages, and is a document all the same."""
+    program = compile_releases(packages={})
+    assert (program.releases, program.live, program.tags) == ((), (), ())
+
+
+def test_releases_stay_in_the_operators_order(compile_releases: Compile) -> None:
+    """Neither versions nor ids nor states reorder releases; the first of the document is asked first."""
+    program = compile_releases(
+        {"id": "z", "package": "1"},
+        {"id": "a", "package": "3"},
+        {"id": "m", "package": "2", "state": "paused"},
+        {"id": "b", "package": "2"},
+        {"id": "k", "package": "1", "state": "ended"},
+    )
+    assert [release.id for release in program.releases] == ["z", "a", "m", "b", "k"]
+    assert [release.id for release in program.live] == ["z", "a", "b"]
+
+
+def test_a_release_keeps_its_place_and_its_source(compile_releases: Compile) -> None:
+    """Paths count in the document, not among the live, so that explain can name what evaluate asked."""
+    condition = {"attribute": "model", "op": "in", "values": ["x"]}
+    program = compile_releases({"state": "ended"}, {"when": [condition, condition]})
+    release = program.live[0]
+    assert release.path == "$.releases[1]"
+    assert release.source is program.source.releases[1]
+    assert [one.path for one in release.conditions] == ["$.releases[1].when[0]", "$.releases[1].when[1]"]
+    assert [one.source for one in release.conditions] == release.source.when
+
+
+def test_a_release_without_members_is_for_everybody(compile_releases: Compile) -> None:
+    """Absent members ask nothing: always open, every client, no condition, no list, no percentage, no rollback."""
+    release = compile_releases({"package": "3"}).live[0]
+    assert (release.version, release.official) == (parse_version("3"), True)
+    assert (release.opens_at, release.closes_at) == (0, MAX_TIME)
+    assert (release.clients, release.conditions, release.percent) == (None, (), None)
+    assert (release.users, release.rollback_from) == (frozenset(), frozenset())
+
+
+def test_who_is_compiled(compile_releases: Compile) -> None:
+    """A release with *who* is not official; users are a set, a percentage is a limit under its salt."""
+    who = {"users": ["u-1", "U-1", "u-1"], "percent": {"parts": 250_000, "by": "user", "salt": "s"}}
+    release = compile_releases({"who": who}).live[0]
+    assert release.official is False
+    assert release.users == frozenset({"u-1", "U-1"})
+    assert release.percent == CompiledPercent(limit=compute_limit(250_000), salt="s", by_user=True)
+
+
+def test_a_percentage_is_by_device_unless_it_says_so(compile_releases: Compile) -> None:
+    """The default of `by` is the device."""
+    release = compile_releases({"who": {"percent": {"parts": 0, "salt": "s"}}}).live[0]
+    assert release.percent == CompiledPercent(limit=0, salt="s", by_user=False)
+    assert release.official is False
+
+
+def test_tags_are_those_of_all_releases(compile_releases: Compile) -> None:
+    """The tags that any condition asks for, each once, in the order in which the document names them."""
+    program = compile_releases(
+        {"state": "ended", "when": [{"attribute": "tags.b", "op": "in", "values": ["x"]}]},
+        {"when": [{"attribute": f"tags.{name}", "op": "in", "values": ["x"]} for name in "acb"]},
+    )
+    assert program.tags == ("b", "a", "c")
+    first, second = program.releases
+    assert second.conditions[2].index == first.conditions[0].index
+
+
+@pytest.mark.parametrize("text", ["", "latest", "1.*", "1.2.3.4.5"])
+def test_a_package_is_named_by_its_version(compile_releases: Compile, make_package: Maker, text: str) -> None:
+    """A member of `packages` that is no version is refused by its name."""
+    message = refuse(compile_releases, packages={text: make_package()})
+    assert message == f"$.packages[{text!r}]: expected a version of 1 to 4 numeric parts, got {text!r}"
+
+
+def test_a_package_has_parts_of_16_bits(compile_releases: Compile, make_package: Maker) -> None:
+    """The bound of a part holds for packages."""
+    message = refuse(compile_releases, packages={"1.65536": make_package()})
+    assert message == "$.packages['1.65536']: expected version parts from 0 to 65535, got '1.65536'"
+
+
+def test_two_names_of_one_version_are_refused(compile_releases: Compile, make_package: Maker) -> None:
+    """`2.3.1` and `2.3.1.0` are one version and cannot be two packages."""
+    message = refuse(
+        compile_releases, packages={"2.3.1": make_package(), "1": make_package(), "2.3.1.0": make_package()}
+    )
+    assert message == "$.packages['2.3.1.0']: expected each version once, got '2.3.1' and '2.3.1.0'"
+
+
+TRANSFER = {"format": "zstd", "url": "u", "size": 1, "sha256": DIGEST}
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"format": "dcz"},
+        {"format": "dcz", "from": "1"},
+        {"format": "dcz", "from_sha256": DIGEST},
+        {"from": "1", "from_sha256": DIGEST},
+        pytest.param({"from": "1"}, marks=pytest.mark.xfail(strict=True, reason="only both together are refused")),
+        pytest.param(
+            {"from_sha256": DIGEST}, marks=pytest.mark.xfail(strict=True, reason="only both together are refused")
+        ),
+    ],
+)
+def test_a_difference_says_from_what(compile_releases: Compile, make_package: Maker, members: Json) -> None:
+    """A difference names its base and the base's hash; a whole package names neither."""
+    packages = {"2": make_package(transfers=[TRANSFER, TRANSFER | members])}
+    assert refuse(compile_releases, packages=packages) == (
+        "$.packages['2'].transfers[1]: expected from and from_sha256 with format dcz, and with no other"
+    )
+
+
+@pytest.mark.xfail(strict=True, reason="from and from_sha256 are looked at for being there, and for nothing else")
+@pytest.mark.parametrize("members", [{"from": "latest"}, {"from": "1.*"}, {"from_sha256": "none"}], ids=str)
+def test_a_difference_is_from_a_version_and_a_digest(
+    compile_releases: Compile, make_package: Maker, members: Json
+) -> None:
+    """What the edge will compare with the device's version is a version, and its hash is a hash."""
+    difference = TRANSFER | {"format": "dcz", "from": "1", "from_sha256": DIGEST} | members
+    refuse(compile_releases, packages={"2": make_package(transfers=[difference])})
+
+
+def test_differences_and_wholes_are_compiled(compile_releases: Compile, make_package: Maker) -> None:
+    """A package may have both."""
+    difference = TRANSFER | {"format": "dcz", "from": "1", "from_sha256": DIGEST}
+    assert compile_releases({}, packages={"2": make_package(transfers=[difference, TRANSFER])}).live[0].version > 0
+
+
+def test_a_release_id_is_given_once(compile_releases: Compile) -> None:
+    """The second release of an id is refused, whatever the state of the first."""
+    message = refuse(compile_releases, {"id": "r"}, {"id": "s", "state": "ended"}, {"id": "s"})
+    assert message == "$.releases[2].id: expected each release id once, got 's' again"
+
+
+def test_release_ids_compare_exactly(compile_releases: Compile) -> None:
+    """Ids that differ in case are two ids."""
+    assert len(compile_releases({"id": "r"}, {"id": "R"}).live) == 2
+
+
+@pytest.mark.parametrize("package", ["4", "2.0", "latest"])
+def test_a_release_names_a_package_of_the_document(compile_releases: Compile, package: str) -> None:
+    """A release's package is a member of `packages`, by the same text."""
+    message = refuse(compile_releases, {}, {"package": package})
+    assert message == f"$.releases[1].package: expected a version under $.packages, got {package!r}"
+
+
+@pytest.mark.parametrize("closes_at", [5, 4, 1])
+def test_a_release_that_never_opens_is_refused(compile_releases: Compile, closes_at: int) -> None:
+    """The closing time is after the opening time."""
+    message = refuse(compile_releases, {"opens_at": 5, "closes_at": closes_at})
+    assert message == f"$.releases[0].closes_at: expected a time after opens_at 5, got {closes_at}"
+
+
+def test_a_release_may_be_open_for_one_second(compile_releases: Compile) -> None:
+    """One second is the shortest time between both."""
+    release = compile_releases({"opens_at": 5, "closes_at": 6}).live[0]
+    assert (release.opens_at, release.closes_at) == (5, 6)
+
+
+def test_a_closing_time_of_zero_is_none(compile_releases: Compile) -> None:
+    """Zero stands for an absent time at both ends, so that a release with it is open."""
+    release = compile_releases({"opens_at": 0, "closes_at": 0}).live[0]
+    assert (release.opens_at, release.closes_at) == (0, MAX_TIME)
+
+
+def test_a_who_that_names_nobody_is_refused(compile_releases: Compile) -> None:
+    """An empty *who* could mean everybody or nobody."""
+    assert refuse(compile_releases, {"who": {}}) == (
+        "$.releases[0].who: expected users or percent, got neither (leave who out to reach everybody)"
+    )
+
+
+def test_audiences_are_refused_for_now(compile_releases: Compile) -> None:
+    """An audience parses and is refused, even beside users, rather than left out of the answer."""
+    assert refuse(compile_releases, {"who": {"users": ["u"], "audiences": ["staff"]}}) == (
+        "$.releases[0].who.audiences: audiences are not evaluated by this version; name users inline"
+    )
+
+
+def test_windows_are_refused_for_now(compile_releases: Compile) -> None:
+    """A window parses and is refused, even beside users, rather than left out of the answer."""
+    assert refuse(compile_releases, {"who": {"users": ["u"], "window": {"limit": 1, "closes_at": 1}}}) == (
+        "$.releases[0].who.window: windows are not evaluated by this version"
+    )
+
+
+def test_a_percentage_needs_a_salt(compile_releases: Compile) -> None:
+    """Without a salt every release would take the same devices first."""
+    assert refuse(compile_releases, {}, {"who": {"percent": {"parts": 1}}}) == (
+        "$.releases[1].who.percent.salt: expected a salt, got none (the publisher fills it in)"
+    )
+
+
+def test_clients_that_name_no_platform_are_refused(compile_releases: Compile) -> None:
+    """An empty `clients` could mean all platforms or none."""
+    assert refuse(compile_releases, {"clients": {}}) == (
+        "$.releases[0].clients: expected at least one platform, got none (leave clients out to admit all)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("ends", "low", "high"),
+    [
+        ({"min": "10.1"}, "10.1", "65535.65535.65535.65535"),
+        ({"max": "10.1"}, "0", "10.1"),
+        ({"min": "10", "max": "11.2"}, "10", "11.2"),
+        ({"min": "10", "max": "10"}, "10", "10"),
+        ({"min": "10.*", "max": "11.*"}, "10", "11.65535.65535.65535"),
+        ({"min": "0"}, "0", "65535.65535.65535.65535"),
+        ({"max": "0"}, "0", "0"),
+    ],
+)
+def test_both_ends_of_a_client_range_are_inside(compile_releases: Compile, ends: Json, low: str, high: str) -> None:
+    """A range holds its ends; an absent end is the lowest or the highest version there is."""
+    clients = compile_releases({"clients": {"ios": ends}}).live[0].clients
+    assert clients == {"ios": range(parse_version(low), parse_version(high) + 1)}
+
+
+def test_a_platform_without_ends_admits_every_version(compile_releases: Compile) -> None:
+    """None stands for every version; it is not the range of all, which an unknown version is outside of."""
+    assert compile_releases({"clients": {"ios": {}, "harmony": {"min": "1"}}}).live[0].clients == {
+        "ios": None,
+        "harmony": range(parse_version("1"), HIGHEST_VERSION + 1),
+    }
+
+
+def test_the_highest_version_is_that_of_four_full_parts() -> None:
+    """The open end is the highest key that a text can have."""
+    assert parse_version("65535.65535.65535.65535") == HIGHEST_VERSION
+
+
+def test_an_empty_client_range_is_refused(compile_releases: Compile) -> None:
+    """Ends the wrong way round are refused, with both shown as versions."""
+    assert refuse(compile_releases, {"clients": {"ios": {"min": "11.2", "max": "11.1.*"}}}) == (
+        "$.releases[0].clients.ios: expected a range that is not empty, got 11.2.0.0 to 11.1.65535.65535"
+    )
+
+
+@pytest.mark.parametrize("end", ["min", "max"])
+def test_an_end_that_is_no_version_is_refused(compile_releases: Compile, end: str) -> None:
+    """The end that cannot be read is named."""
+    assert refuse(compile_releases, {"clients": {"android": {end: "ten"}}}) == (
+        f"$.releases[0].clients.android.{end}: expected a version of 1 to 4 numeric parts, got 'ten'"
+    )
+
+
+def test_rollback_is_compiled(compile_releases: Compile) -> None:
+    """The versions to be taken back are a set of keys; they need be no packages of the document."""
+    release = compile_releases({"package": "2", "rollback": {"from": ["2.0.0.1", "9.1", "9.1.0"]}}).live[0]
+    assert release.rollback_from == frozenset({parse_version("2.0.0.1"), parse_version("9.1")})
+
+
+@pytest.mark.parametrize("text", ["2", "2.0", "1.65535", "0"])
+def test_rollback_leads_down(compile_releases: Compile, text: str) -> None:
+    """A version that is not above the release's own cannot be rolled back to it."""
+    message = refuse(compile_releases, {"package": "2", "rollback": {"from": ["3", text]}})
+    assert message == f"$.releases[0].rollback.from[1]: expected a version above the release's own 2, got {text!r}"
+
+
+@pytest.mark.parametrize("text", ["3.*", "newest"])
+def test_rollback_names_single_versions(compile_releases: Compile, text: str) -> None:
+    """A text that is no version, a star included, is refused by its place."""
+    message = refuse(compile_releases, {"rollback": {"from": ["3", text]}})
+    assert message == f"$.releases[0].rollback.from[1]: expected a version of 1 to 4 numeric parts, got {text!r}"
+
+
+@pytest.mark.parametrize(
+    ("condition", "message"),
+    [
+        (
+            {"attribute": "os", "op": "prefix", "values": ["1"]},
+            ".op: expected one of in, not_in, between, outside for os, got prefix",
+        ),
+        (
+            {"attribute": "os", "op": "between", "values": ["1"]},
+            ".values: expected two versions, both ends included, got 1",
+        ),
+        ({"attribute": "model", "op": "in", "values": ["x", " "]}, ".values[1]: expected text, got nothing but blanks"),
+    ],
+)
+def test_a_refused_condition_has_its_path(compile_releases: Compile, condition: Json, message: str) -> None:
+    """The path of a condition counts releases and conditions of the document."""
+    good = {"attribute": "model", "op": "in", "values": ["x"]}
+    text = refuse(compile_releases, {}, {"when": [good, good, condition]})
+    assert text == f"$.releases[1].when[2]{message}"
+
+
+@pytest.mark.parametrize("state", ["paused", "ended"])
+def test_a_release_that_cannot_decide_is_checked_as_well(compile_releases: Compile, state: str) -> None:
+    """A paused release may be continued any time, so that it must be right while it rests."""
+    assert refuse(compile_releases, {"state": state, "who": {}}).startswith("$.releases[0].who: ")
+
+
+@pytest.mark.parametrize("name", CompiledProgram.__struct_fields__)
+def test_a_compiled_program_cannot_be_changed(compile_releases: Compile, name: str) -> None:
+    """No member of a compiled program can be set: what a worker reads cannot change under it."""
+    with pytest.raises(AttributeError, match="immutable"):
+        setattr(compile_releases({}), name, None)
+
+
+def test_a_compiled_release_cannot_be_changed(compile_releases: Compile) -> None:
+    """No member of a compiled release or of its percentage can be set, and its collections are fixed ones."""
+    release = compile_releases({"who": {"users": ["u"], "percent": {"parts": 1, "salt": "s"}}}).live[0]
+    for value in (release, release.percent):
+        for name in value.__struct_fields__:
+            with pytest.raises(AttributeError, match="immutable"):
+                setattr(value, name, None)
+    assert [type(release.conditions), type(release.users), type(release.rollback_from)] == [tuple, frozenset, frozenset]
+
+
+@pytest.mark.xfail(strict=True, raises=pytest.fail.Exception, reason="the client ranges are a plain dict")
+def test_compiled_client_ranges_cannot_be_changed(compile_releases: Compile) -> None:
+    """A platform cannot be added to a compiled release."""
+    clients: Any = compile_releases({"clients": {"ios": {}}}).live[0].clients
+    with pytest.raises(TypeError):
+        clients["android"] = None
+
+
+@given(low=versions, high=versions)
+def test_a_client_range_is_refused_exactly_where_it_is_empty(compile_releases: Compile, low: str, high: str) -> None:
+    """Ends compare as versions; every pair is compiled or refused."""
+    clients = {"clients": {"ios": {"min": low, "max": high}}}
+    if parse_version(low) <= parse_version(high):
+        assert compile_releases(clients).live[0].clients == {"ios": range(parse_version(low), parse_version(high) + 1)}
+    else:
+        assert refuse(compile_releases, clients).startswith("$.releases[0].clients.ios: expected a range")
+
+
+@given(own=versions, other=versions)
+def test_a_rollback_is_refused_exactly_where_it_leads_up(
+    compile_releases: Compile, make_package: Maker, own: str, other: str
+) -> None:
+    """The versions to be taken back are above the release's own, and those alone."""
+    members = {"packages": {own: make_package()}}
+    release = {"package": own, "rollback": {"from": [other]}}
+    if parse_version(other) > parse_version(own):
+        assert compile_releases(release, **members).live[0].rollback_from == {parse_version(other)}
+    else:
+        assert refuse(compile_releases, release, **members).startswith("$.releases[0].rollback.from[0]: expected")

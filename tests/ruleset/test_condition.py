@@ -1,0 +1,500 @@
+"""Conditions: what each operator accepts, how text is folded, what an absent fact satisfies, and what is remembered."""
+
+import unicodedata
+from collections.abc import Callable
+from dataclasses import FrozenInstanceError
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ruleset import condition as module
+from ruleset.condition import APP, ATTRIBUTES, CompiledCondition, compile_condition, fold, gather
+from ruleset.errors import DocumentError
+from ruleset.model import Condition, Device
+from ruleset.version import parse_version
+
+PATH = "$.releases[0].when[0]"
+TEXT_OPS = ["in", "not_in", "contains", "prefix"]
+VERSION_OPS = ["in", "not_in", "between", "outside"]
+
+versions = st.builds("{}.{}".format, st.integers(0, 9), st.integers(0, 9))
+words = st.text("abc", min_size=1, max_size=3)
+
+
+def compile_one(attribute: str, op: Any, *values: str, tags: dict[str, int] | None = None) -> CompiledCondition:
+    return compile_condition(Condition(attribute, op, list(values)), PATH, {} if tags is None else tags)
+
+
+def holds(attribute: str, op: str, values: list[str], fact: str | None) -> bool:
+    """Asks a condition of a device that says `fact` of one attribute and nothing of the others."""
+    tags: dict[str, int] = {}
+    condition = compile_one(attribute, op, *values, tags=tags)
+    if attribute == "installed":
+        return condition.holds(gather(Device("d-1", "ios"), (), -1 if fact is None else parse_version(fact)))
+    members: dict[str, Any] = {attribute: fact}
+    if attribute.startswith("tags."):
+        members = {"tags": None if fact is None else {attribute.removeprefix("tags."): fact}}
+    return condition.holds(gather(Device(**{"id": "d-1", "platform": "ios", **members}), tuple(tags), -1))
+
+
+@pytest.mark.parametrize(
+    ("op", "values", "fact", "expected"),
+    [
+        ("in", ["a", "b"], "b", True),
+        ("in", ["a", "b"], "c", False),
+        ("in", ["abc"], "b", False),
+        ("not_in", ["a", "b"], "b", False),
+        ("not_in", ["a", "b"], "c", True),
+        ("contains", ["x", "b"], "abc", True),
+        ("contains", ["x", "y"], "abc", False),
+        ("contains", ["abcd"], "abc", False),
+        ("prefix", ["x", "ab"], "abc", True),
+        ("prefix", ["b"], "abc", False),
+        ("prefix", ["abc"], "abc", True),
+        ("prefix", ["abcd"], "abc", False),
+    ],
+)
+@pytest.mark.parametrize("attribute", ["model", "manufacturer", "city", "region", "country", "locale", "tags.ring"])
+def test_text_operators(attribute: str, op: str, values: list[str], fact: str, *, expected: bool) -> None:
+    """Any of the values will do; `in` takes whole texts, `contains` a part, `prefix` the beginning."""
+    assert holds(attribute, op, values, fact) is expected
+
+
+@pytest.mark.parametrize(
+    ("op", "values", "fact", "expected"),
+    [
+        ("in", ["1.2", "3"], "3.0.0.0", True),
+        ("in", ["1.2", "3"], "3.0.0.1", False),
+        ("in", ["1.2", "3.*"], "2.65535.65535.65535", False),
+        ("in", ["1.2", "3.*"], "3", True),
+        ("in", ["1.2", "3.*"], "3.65535.65535.65535", True),
+        ("in", ["1.2", "3.*"], "4", False),
+        ("in", ["1.2", "3.*"], "1.2", True),
+        ("not_in", ["1.2", "3"], "3", False),
+        ("not_in", ["1.2", "3"], "3.1", True),
+        ("not_in", ["1.2", "3.*"], "3.1", False),
+        ("not_in", ["1.2", "3.*"], "4", True),
+        ("between", ["12", "14"], "11.65535.65535.65535", False),
+        ("between", ["12", "14"], "12", True),
+        ("between", ["12", "14"], "14", True),
+        ("between", ["12", "14"], "14.0.0.1", False),
+        ("between", ["12", "14.*"], "14.65535.65535.65535", True),
+        ("between", ["12", "14.*"], "15", False),
+        ("between", ["12.*", "14"], "12", True),
+        ("between", ["12", "12"], "12", True),
+        ("between", ["9", "10"], "9.5", True),
+        ("between", ["0", "65535.*"], "0", True),
+        ("between", ["0", "65535.*"], "65535.65535.65535.65535", True),
+        ("outside", ["12", "14"], "11.65535.65535.65535", True),
+        ("outside", ["12", "14"], "12", False),
+        ("outside", ["12", "14"], "14", False),
+        ("outside", ["12", "14"], "14.0.0.1", True),
+    ],
+)
+@pytest.mark.parametrize("attribute", ["os", "app", "installed"])
+def test_version_operators(attribute: str, op: str, values: list[str], fact: str, *, expected: bool) -> None:
+    """Versions compare as numbers, both ends of a range are inside, and a star is all that begins so."""
+    assert holds(attribute, op, values, fact) is expected
+
+
+@pytest.mark.parametrize("op", TEXT_OPS)
+@pytest.mark.parametrize("fact", [None, "", " \t\u3000"])
+@pytest.mark.parametrize("attribute", ["model", "manufacturer", "city", "region", "country", "locale", "tags.ring"])
+def test_an_absent_text_satisfies_nothing(attribute: str, fact: str | None, op: str) -> None:
+    """A text that is absent, empty or blank satisfies no condition, `not_in` included."""
+    assert holds(attribute, op, ["a"], fact) is False
+
+
+@pytest.mark.parametrize("op", VERSION_OPS)
+@pytest.mark.parametrize("fact", [None, "", "unknown", "1.2.3.4.5", "65536", " 1"])
+@pytest.mark.parametrize("attribute", ["os", "app"])
+def test_an_unreadable_version_satisfies_nothing(attribute: str, fact: str | None, op: str) -> None:
+    """A version that is absent or cannot be read satisfies no condition, `not_in` and `outside` included."""
+    assert holds(attribute, op, ["7", "8"], fact) is False
+
+
+@pytest.mark.parametrize("op", VERSION_OPS)
+def test_a_program_that_is_not_installed_satisfies_nothing(op: str) -> None:
+    """Without an installed version no condition on it holds, the negated ones included."""
+    assert holds("installed", op, ["7", "8"], None) is False
+
+
+@pytest.mark.parametrize("op", TEXT_OPS)
+def test_an_absent_network_satisfies_nothing(op: str) -> None:
+    """A device that does not name its network satisfies no condition on it."""
+    assert holds("network", op, ["wifi"], None) is False
+
+
+def test_the_lowest_version_is_not_an_absent_one() -> None:
+    """Version 0 has the key 0, which is a fact like any other."""
+    assert holds("installed", "in", ["0"], "0") is True
+    assert holds("os", "not_in", ["1"], "0") is True
+
+
+@pytest.mark.parametrize("generation", ["cellular", "2g", "3g", "4g", "5g"])
+def test_cellular_covers_every_generation(generation: str) -> None:
+    """`cellular` in a condition means all mobile networks, in whatever case it is written."""
+    assert holds("network", "in", ["cellular"], generation) is True
+    assert holds("network", "in", [" Cellular "], generation) is True
+    assert holds("network", "not_in", ["cellular"], generation) is False
+
+
+@pytest.mark.parametrize("network", ["wifi", "other"])
+def test_cellular_covers_no_other_network(network: str) -> None:
+    """Wi-Fi and what is neither are outside of `cellular`."""
+    assert holds("network", "in", ["cellular"], network) is False
+    assert holds("network", "not_in", ["cellular"], network) is True
+
+
+def test_a_generation_covers_itself_alone() -> None:
+    """`5g` in a condition is neither `4g` nor a device that only knows that it is on a mobile network."""
+    assert holds("network", "in", ["5g"], "5g") is True
+    assert holds("network", "in", ["5g"], "4g") is False
+    assert holds("network", "in", ["5g"], "cellular") is False
+
+
+def test_cellular_is_a_word_like_others_elsewhere() -> None:
+    """Only the network has generations: a model called cellular is no model called 5g."""
+    assert holds("model", "in", ["cellular"], "5g") is False
+
+
+def test_a_platform_is_a_text() -> None:
+    """The platform is asked for like any other text."""
+    facts = gather(Device("d-1", "harmony"), (), -1)
+    assert compile_one("platform", "in", "Harmony").holds(facts) is True
+    assert compile_one("platform", "not_in", "harmony").holds(facts) is False
+
+
+@pytest.mark.parametrize("op", ["in", "contains", "prefix"])
+def test_both_sides_are_folded(op: str) -> None:
+    """The document's text and the device's are folded alike before they meet."""
+    assert holds("model", op, [" MI 10 "], "mi 10") is True
+    assert holds("model", op, ["mi 10"], "\tMi\u00a010 ") is True
+    assert holds("tags.ring", op, ["BETA"], "beta ") is True
+
+
+@pytest.mark.parametrize(
+    ("text", "folded"),
+    [
+        (" a b\n", "a b"),
+        ("MI 10", "mi 10"),
+        ("STRASSE", "strasse"),
+        ("stra\u00dfe", "strasse"),
+        ("\uff21\uff22", "ab"),
+        ("\u210c", "h"),
+        ("e\u0301", "\u00e9"),
+        ("\u2460", "1"),
+        ("\u5317\u4eac", "\u5317\u4eac"),
+        ("", ""),
+        ("\u3000", ""),
+    ],
+)
+def test_folds_of_some_texts(text: str, folded: str) -> None:
+    """Text is trimmed, then NFKC, then case-folded: an H of another alphabet is composed before its case is."""
+    assert fold(text) == folded
+
+
+def test_text_is_trimmed_before_it_is_composed() -> None:
+    """The blank into which NFKC takes a free-standing accent stays; every implementation must do the same."""
+    assert fold("\u00a8") == " \u0308"
+
+
+@pytest.mark.parametrize("text", ["\u00a8", "\u0130\U00010a39", "\u1f86\u0308"])
+def test_folding_twice_is_not_folding_once(text: str) -> None:
+    """Blanks and marks that the first fold brings out are moved by a second one, so fold what was said, once."""
+    assert fold(fold(text)) != fold(text)
+
+
+@given(st.text(st.characters(max_codepoint=0x7F) | st.characters(min_codepoint=0x4E00, max_codepoint=0x9FFF)))
+def test_folding_ascii_and_chinese_twice_is_folding_once(text: str) -> None:
+    """Where a text has neither free-standing accents nor marks, a folded one folds to itself."""
+    assert fold(fold(text)) == fold(text)
+
+
+@given(st.text(max_size=20))
+def test_a_composed_text_and_its_parts_fold_alike(text: str) -> None:
+    """Two spellings that Unicode holds for equal are one text, whichever of them a keyboard makes."""
+    assert fold(unicodedata.normalize("NFD", text)) == fold(unicodedata.normalize("NFC", text))
+
+
+def test_folded_texts_are_remembered_in_bounds() -> None:
+    """The memo of fold has the same bound as those of facts."""
+    assert fold.cache_info().maxsize == module.MAX_REMEMBERED
+
+
+def test_a_memo_asks_once() -> None:
+    """A text is computed when it is first seen, and None is never computed."""
+    asked: list[str] = []
+    memo = module._Memo(lambda text: asked.append(text) or text.upper())
+    assert [memo["a"], memo["b"], memo["a"], memo[None]] == ["A", "B", "A", None]
+    assert asked == ["a", "b"]
+
+
+def test_a_memo_remembers_that_there_is_nothing() -> None:
+    """A text that gives no fact is computed once as well."""
+    asked: list[str] = []
+    memo = module._Memo(asked.append)
+    assert [memo["?"], memo["?"]] == [None, None]
+    assert asked == ["?"]
+
+
+def test_a_memo_is_emptied_when_it_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At its bound a memo begins anew, still gives the right facts, and None stays None."""
+    monkeypatch.setattr(module, "MAX_REMEMBERED", 4)
+    memo = module._Memo(str.upper)
+    sizes = []
+    for text in "abcdefgabc":
+        assert memo[text] == text.upper()
+        assert memo[None] is None
+        sizes.append(len(memo))
+    assert sizes == [2, 3, 4, 2, 3, 4, 2, 3, 4, 2]
+
+
+def test_a_memo_holds_65536_texts() -> None:
+    """The bound itself: as many texts as that, with None, and no text more."""
+    memo = module._Memo(str.upper)
+    for i in range(65_535):
+        memo[str(i)]
+    assert len(memo) == 65_536
+    assert memo["one more"] == "ONE MORE"
+    assert memo == {None: None, "one more": "ONE MORE"}
+
+
+def test_facts_are_right_after_the_memos_were_emptied(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that makes up models and versions changes nothing for the others."""
+    monkeypatch.setattr(module, "MAX_REMEMBERED", 2)
+    device = Device("d-1", "ios", model="MI 10", city=" Paris", os="14.1", app="2")
+    expected = gather(device, (), -1)
+    for i in range(5):
+        gather(Device("d-2", "ios", model=f"made up {i}", os=f"9.{i}"), (), -1)
+        assert gather(device, (), -1) == expected
+    assert len(module._folded) <= 2
+    assert len(module._versions) <= 2
+
+
+def test_facts_stand_in_the_order_of_the_attributes() -> None:
+    """Each attribute's fact has its attribute's index; texts are folded, versions are keys."""
+    device = Device(
+        id="d-1",
+        platform="android",
+        user="U",
+        os="14",
+        app="10.1",
+        manufacturer="Xiaomi",
+        model="MI 10",
+        network="5g",
+        city="Paris",
+        region="IDF",
+        country="FR",
+        locale="fr-FR",
+        tags={"Ring": "Beta", "other": "x"},
+    )
+    facts = gather(device, ("Ring", "ring"), 7)
+    assert dict(zip([*ATTRIBUTES, "tags.Ring", "tags.ring"], facts, strict=True)) == {
+        "model": "mi 10",
+        "manufacturer": "xiaomi",
+        "network": "5g",
+        "city": "paris",
+        "region": "idf",
+        "country": "fr",
+        "locale": "fr-fr",
+        "platform": "android",
+        "os": parse_version("14"),
+        "app": parse_version("10.1"),
+        "installed": 7,
+        "tags.Ring": "beta",
+        "tags.ring": None,
+    }
+    assert facts[APP] == parse_version("10.1")
+
+
+@pytest.mark.parametrize(("installed", "fact"), [(-1, None), (0, 0), (1, 1)])
+def test_what_is_not_installed_is_absent(installed: int, fact: int | None) -> None:
+    """Only a key below zero stands for nothing installed."""
+    assert gather(Device("d-1", "ios"), (), installed)[ATTRIBUTES.index("installed")] == fact
+
+
+@pytest.mark.parametrize("tags", [None, {}, {"b": "x"}])
+def test_a_tag_that_is_not_given_is_absent(tags: dict[str, str] | None) -> None:
+    """A device without tags, or without this one, has no fact for it."""
+    assert gather(Device("d-1", "ios", tags=tags), ("a",), -1)[len(ATTRIBUTES)] is None
+
+
+def test_a_tag_has_one_index_in_a_program() -> None:
+    """Each name takes the next index after the attributes, once, however often conditions ask for it."""
+    tags: dict[str, int] = {}
+    names = ["tags.b", "tags.a", "tags.b", "tags.tags.b"]
+    indexes = [compile_one(name, "in", "x", tags=tags).index for name in names]
+    first = len(ATTRIBUTES)
+    assert indexes == [first, first + 1, first, first + 2]
+    assert tags == {"b": first, "a": first + 1, "tags.b": first + 2}
+
+
+@pytest.mark.parametrize("attribute", ["colour", "", "tags.", "tags", "Model", "model ", "tag.ring", "user", "id"])
+def test_an_unknown_attribute_is_refused(attribute: str) -> None:
+    """The attributes are a closed set, spelled exactly; only tags have names of their own."""
+    with pytest.raises(DocumentError) as caught:
+        compile_one(attribute, "in", "x")
+    assert str(caught.value) == (
+        "$.releases[0].when[0].attribute: expected one of model, manufacturer, network, city, region, country, locale, "
+        f"platform, os, app, installed, tags.<name>, got {attribute!r}"
+    )
+
+
+@pytest.mark.parametrize("op", ["between", "outside"])
+@pytest.mark.parametrize("attribute", ["model", "network", "platform", "tags.ring"])
+def test_a_text_has_no_range(attribute: str, op: str) -> None:
+    """Operators of versions are refused for texts."""
+    with pytest.raises(DocumentError) as caught:
+        compile_one(attribute, op, "1", "2")
+    assert str(caught.value) == (
+        f"$.releases[0].when[0].op: expected one of in, not_in, contains, prefix for {attribute}, got {op}"
+    )
+
+
+@pytest.mark.parametrize("op", ["contains", "prefix"])
+@pytest.mark.parametrize("attribute", ["os", "app", "installed"])
+def test_a_version_has_no_parts_of_text(attribute: str, op: str) -> None:
+    """Operators of texts are refused for versions: 1 is no prefix of 10."""
+    with pytest.raises(DocumentError) as caught:
+        compile_one(attribute, op, "1")
+    assert str(caught.value) == (
+        f"$.releases[0].when[0].op: expected one of in, not_in, between, outside for {attribute}, got {op}"
+    )
+
+
+@pytest.mark.parametrize("op", TEXT_OPS)
+def test_a_blank_value_is_refused(op: str) -> None:
+    """A text of blanks would be in every text; it is refused by its place."""
+    with pytest.raises(DocumentError) as caught:
+        compile_one("model", op, "a", " \u3000")
+    assert str(caught.value) == "$.releases[0].when[0].values[1]: expected text, got nothing but blanks"
+
+
+@pytest.mark.parametrize("op", VERSION_OPS)
+def test_a_value_that_is_no_version_is_refused(op: str) -> None:
+    """A version attribute takes versions, and the one that is none is named by its place."""
+    with pytest.raises(DocumentError) as caught:
+        compile_one("os", op, "1", "fourteen")
+    assert str(caught.value) == (
+        "$.releases[0].when[0].values[1]: expected a version of 1 to 4 numeric parts, got 'fourteen'"
+    )
+
+
+@pytest.mark.parametrize("op", ["between", "outside"])
+@pytest.mark.parametrize("values", [["1"], ["1", "2", "3"]])
+def test_a_range_has_two_ends(op: str, values: list[str]) -> None:
+    """One version or three make no range."""
+    with pytest.raises(DocumentError) as caught:
+        compile_one("os", op, *values)
+    expected = f"$.releases[0].when[0].values: expected two versions, both ends included, got {len(values)}"
+    assert str(caught.value) == expected
+
+
+@pytest.mark.parametrize(
+    ("ends", "shown"),
+    [
+        (["14.0.0.1", "14"], "14.0.0.1 to 14.0.0.0"),
+        (["15", "14.*"], "15.0.0.0 to 14.65535.65535.65535"),
+        (["10", "9"], "10.0.0.0 to 9.0.0.0"),
+    ],
+)
+@pytest.mark.parametrize("op", ["between", "outside"])
+def test_an_empty_range_is_refused(op: str, ends: list[str], shown: str) -> None:
+    """A range whose ends are the wrong way round would hold for nobody, or for everybody."""
+    with pytest.raises(DocumentError) as caught:
+        compile_one("os", op, *ends)
+    assert str(caught.value) == f"$.releases[0].when[0].values: expected a range that is not empty, got {shown}"
+
+
+@pytest.mark.parametrize(
+    ("attribute", "op", "values"),
+    [
+        ("model", "not_in", ["MI 10"]),
+        ("model", "contains", ["MI"]),
+        ("model", "prefix", ["MI"]),
+        ("os", "in", ["1", "2"]),
+        ("os", "in", ["1", "2.*"]),
+        ("os", "outside", ["1", "2"]),
+    ],
+)
+def test_a_compiled_condition_keeps_its_source(attribute: str, op: Any, values: list[str]) -> None:
+    """What is compiled says where in the document it stands, and how it stands there."""
+    source = Condition(attribute, op, values)
+    compiled = compile_condition(source, "$.here", {})
+    assert compiled.path == "$.here"
+    assert compiled.source is source
+    assert compiled.index == ATTRIBUTES.index(attribute)
+
+
+@pytest.mark.parametrize("name", ["index", "accepted", "negated", "path", "source"])
+def test_a_compiled_condition_cannot_be_changed(name: str) -> None:
+    """No member of a compiled condition can be set."""
+    compiled = compile_one("model", "in", "a")
+    with pytest.raises(AttributeError, match="immutable"):
+        setattr(compiled, name, None)
+
+
+@pytest.mark.parametrize(
+    ("attribute", "op", "values", "member"),
+    [
+        ("model", "contains", ["a"], "needles"),
+        ("model", "prefix", ["a"], "prefixes"),
+        ("os", "in", ["1.*"], "ranges"),
+    ],
+)
+def test_what_a_condition_accepts_cannot_be_changed(attribute: str, op: str, values: list[str], member: str) -> None:
+    """The collections of accepted values are as fixed as the condition: frozen, of tuples, or frozen sets."""
+    accepted = compile_one(attribute, op, *values).accepted
+    assert isinstance(getattr(accepted, member), tuple)
+    with pytest.raises(FrozenInstanceError):
+        setattr(accepted, member, ())
+
+
+@pytest.mark.parametrize(("attribute", "value"), [("model", "a"), ("os", "1")])
+def test_whole_values_are_looked_up_in_a_frozen_set(attribute: str, value: str) -> None:
+    """A condition of a thousand models or versions costs one look-up, not a thousand comparisons."""
+    assert isinstance(compile_one(attribute, "in", value).accepted, frozenset)
+
+
+@pytest.mark.parametrize("op", ["contains", "prefix"])
+def test_a_text_condition_accepts_no_number(op: str) -> None:
+    """A collection of texts says no to whatever is no text, and does not fail."""
+    assert 1 not in compile_one("model", op, "1").accepted
+
+
+@given(st.lists(words, min_size=1, max_size=3), words)
+def test_not_in_is_the_opposite_of_in(values: list[str], fact: str) -> None:
+    """Of a text that is there, exactly one of `in` and `not_in` holds."""
+    assert holds("model", "in", values, fact) is not holds("model", "not_in", values, fact)
+
+
+@given(versions, versions, versions)
+def test_outside_is_the_opposite_of_between(one: str, other: str, fact: str) -> None:
+    """Of a version that is there, exactly one of `between` and `outside` holds, and the ends are inside."""
+    ends = sorted([one, other], key=parse_version)
+    is_between = parse_version(ends[0]) <= parse_version(fact) <= parse_version(ends[1])
+    assert holds("os", "between", ends, fact) is is_between
+    assert holds("os", "outside", ends, fact) is not is_between
+
+
+@given(st.lists(versions | versions.map("{}.*".format), min_size=1, max_size=3), versions)
+def test_in_is_any_of_the_ranges(values: list[str], fact: str) -> None:
+    """A version is in a list where one of its members, taken as a range of its own, has it."""
+    is_in = any(holds("os", "between", [value, value], fact) for value in values)
+    assert holds("os", "in", values, fact) is is_in
+    assert holds("os", "not_in", values, fact) is not is_in
+
+
+@given(st.sampled_from(TEXT_OPS), st.lists(words, min_size=1, max_size=3), words)
+def test_text_operators_are_what_python_says(op: str, values: list[str], fact: str) -> None:
+    """Over texts that fold to themselves, the operators are those of strings and lists."""
+    expected: dict[str, Callable[[], bool]] = {
+        "in": lambda: fact in values,
+        "not_in": lambda: fact not in values,
+        "contains": lambda: any(value in fact for value in values),
+        "prefix": lambda: any(fact.startswith(value) for value in values),
+    }
+    assert holds("model", op, values, fact) is expected[op]()

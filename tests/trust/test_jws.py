@@ -1,0 +1,199 @@
+"""Tokens: what is signed is read, and nothing that differs from it by a byte."""
+
+import base64
+import json
+import string
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trust import PrivateKey, SignatureError, UnknownKeyError, sign, sign_detached, verify, verify_detached
+from trust.jws import MAX_DETACHED_BYTES, MAX_TOKEN_BYTES, signer
+
+KEY = PrivateKey.generate()
+OTHER = PrivateKey.generate()
+KEYS = {KEY.kid: KEY.public}
+ALPHABET = string.ascii_letters + string.digits + "-_"
+HEADER = {"alg": "Ed25519", "kid": KEY.kid, "typ": "t"}
+
+
+def encode(part: bytes) -> str:
+    return base64.urlsafe_b64encode(part).decode().rstrip("=")
+
+
+def forge(header: Any, payload: str = "e30") -> str:
+    """Returns a token with any header, properly signed over what it says."""
+    signed = f"{encode(json.dumps(header).encode())}.{payload}"
+    return f"{signed}.{encode(KEY.okp.private_key.sign(signed.encode()))}"  # type: ignore[union-attr]
+
+
+@given(st.binary(max_size=300))
+def test_signed_payload_is_read(payload: bytes) -> None:
+    """Any payload comes back from its own token, and the signer is named."""
+    token = sign(payload, KEY, "t")
+    assert verify(token, KEYS, "t") == payload
+    assert signer(token, {**KEYS, OTHER.kid: OTHER.public}, "t") == KEY.kid
+
+
+@given(st.text(max_size=300))
+def test_detached_payload_is_verified(text: str) -> None:
+    """Any text, whether it would fit into the token or not, is verified beside its token and is not in it."""
+    payload = text.encode()
+    token = sign_detached(payload, KEY, "t")
+    verify_detached(token, payload, KEYS, "t")
+    assert token.split(".")[1] == ""
+
+
+def test_header_has_alg_kid_and_typ() -> None:
+    """The header says alg, kid and typ; a detached one also that its payload is not encoded."""
+    header, detached = (part.split(".")[0] for part in (sign(b"{}", KEY, "t"), sign_detached(b"{}", KEY, "t")))
+    assert json.loads(base64.urlsafe_b64decode(header + "==")) == HEADER
+    assert json.loads(base64.urlsafe_b64decode(detached + "==")) == {**HEADER, "b64": False, "crit": ["b64"]}
+
+
+def test_each_changed_byte_fails() -> None:
+    """A token with any one character replaced, left out or doubled is refused."""
+    token = sign(b'{"a":1}', KEY, "t")
+    for index, old in enumerate(token):
+        for new in {"", old * 2, ".", "=", " ", "\n", ALPHABET[ALPHABET.find(old) - 1], chr(ord(old) ^ 1)} - {old}:
+            with pytest.raises(SignatureError):
+                verify(token[:index] + new + token[index + 1 :], KEYS, "t")
+
+
+def test_each_changed_byte_of_the_last_character_fails() -> None:
+    """The unused bits of base64url are no second spelling of the same signature."""
+    token = sign(b"{}", KEY, "t")
+    accepted = []
+    for last in ALPHABET:
+        try:
+            verify(token[:-1] + last, KEYS, "t")
+            accepted.append(last)
+        except SignatureError:
+            continue
+    assert accepted == [token[-1]]
+
+
+def test_each_changed_byte_of_a_detached_payload_fails() -> None:
+    """A detached token is about its very bytes."""
+    payload = b'{"a":1}'
+    token = sign_detached(payload, KEY, "t")
+    for index in range(len(payload)):
+        changed = payload[:index] + bytes([payload[index] ^ 1]) + payload[index + 1 :]
+        with pytest.raises(SignatureError, match=f"the signature is not one of key '{KEY.kid}' over these bytes"):
+            verify_detached(token, changed, KEYS, "t")
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        ({**HEADER, "alg": "EdDSA"}, "expected alg 'Ed25519' in the token's header, got 'EdDSA'"),
+        ({**HEADER, "alg": "none"}, "expected alg 'Ed25519' in the token's header, got 'none'"),
+        ({**HEADER, "alg": ["Ed25519"]}, "expected alg 'Ed25519' in the token's header, got ['Ed25519']"),
+        ({**HEADER, "typ": "u"}, "expected typ 't' in the token's header, got 'u'"),
+        ({"alg": "Ed25519", "kid": KEY.kid}, "expected typ 't' in the token's header, got None"),
+        ({**HEADER, "jku": "http://evil"}, "expected no further members in the token's header, got ['jku']"),
+        ({**HEADER, "crit": ["kid"]}, "expected no further members in the token's header, got ['crit']"),
+        ({**HEADER, "b64": True}, "expected no further members in the token's header, got ['b64']"),
+    ],
+)
+def test_header_is_strict(header: dict[str, Any], message: str) -> None:
+    """Another algorithm or type and any further member are refused, however well signed."""
+    with pytest.raises(SignatureError) as caught:
+        verify(forge(header), KEYS, "t")
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("kid", ["nobody", None, 7, ["a"]])
+def test_unknown_key_is_named(kid: Any) -> None:
+    """A token by none of the keys is refused as such: a newer root may know its signer."""
+    with pytest.raises(UnknownKeyError) as caught:
+        verify(forge({**HEADER, "kid": kid}), KEYS, "t")
+    assert str(caught.value) == f"expected the kid of a known key in the token's header, got {kid!r}"
+
+
+def test_kid_does_not_make_the_key() -> None:
+    """A token that names one key and is signed by another is refused."""
+    with pytest.raises(SignatureError, match="the signature is not one of key"):
+        verify(sign(b"{}", KEY, "t"), {KEY.kid: OTHER.public}, "t")
+
+
+@pytest.mark.parametrize("header", [["alg"], "alg", 5, None, {}])
+def test_header_that_is_no_header_is_refused(header: Any) -> None:
+    """A header that is another JSON value, or empty, is a malformed token and nothing worse."""
+    with pytest.raises(SignatureError, match=r"^expected a compact JWS"):
+        verify(forge(header), KEYS, "t")
+
+
+@pytest.mark.parametrize("token", ["", ".", "..", "a.b.c", "a.b", "a.b.c.d", "é..", "\ud800..", "[[[[..", "\0"])
+def test_malformed_token_is_refused(token: str) -> None:
+    """Text that is no token is refused, and quoted escaped."""
+    for check in (lambda: verify(token, KEYS, "t"), lambda: verify_detached(token, b"", KEYS, "t")):
+        with pytest.raises(SignatureError) as caught:
+            check()
+        assert str(caught.value) == f"expected a compact JWS, got {token!r}"
+
+
+def test_large_token_is_not_looked_at() -> None:
+    """A token over the limit is refused before it is parsed, and not made either."""
+    message = f"expected a token of at most {MAX_TOKEN_BYTES} bytes, got {MAX_TOKEN_BYTES + 1}"
+    with pytest.raises(SignatureError, match=message):
+        verify("a" * (MAX_TOKEN_BYTES + 1), KEYS, "t")
+    with pytest.raises(SignatureError, match=f"expected a token of at most {MAX_TOKEN_BYTES} bytes, got "):
+        sign(b"a" * MAX_TOKEN_BYTES, KEY, "t")
+
+
+def test_large_payload_is_not_looked_at() -> None:
+    """A detached payload over the limit is neither signed nor verified; one at the limit is."""
+    payload = b"a" * (MAX_DETACHED_BYTES + 1)
+    message = f"expected a payload of at most {MAX_DETACHED_BYTES} bytes, got {MAX_DETACHED_BYTES + 1}"
+    token = sign_detached(payload[1:], KEY, "t")
+    verify_detached(token, payload[1:], KEYS, "t")
+    with pytest.raises(SignatureError, match=message):
+        sign_detached(payload, KEY, "t")
+    with pytest.raises(SignatureError, match=message):
+        verify_detached(token, payload, KEYS, "t")
+
+
+def test_detached_payload_is_text() -> None:
+    """Bytes that are no UTF-8 are not signed beside a token."""
+    with pytest.raises(SignatureError, match="expected UTF-8 text to sign, got a wrong byte at 1"):
+        sign_detached(b"a\xff", KEY, "t")
+
+
+def test_detached_token_has_no_payload_of_its_own() -> None:
+    """An unencoded payload inside the token is refused: two payloads would be one too many."""
+    header = encode(json.dumps({**HEADER, "b64": False, "crit": ["b64"]}).encode())
+    token = f"{header}.abc.{encode(KEY.okp.private_key.sign(f'{header}.abc'.encode()))}"  # type: ignore[union-attr]
+    with pytest.raises(SignatureError, match="expected a token without its payload, got one with a payload of its own"):
+        verify_detached(token, b"abc", KEYS, "t")
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        (HEADER, "expected b64 False in the token's header, got None"),
+        ({**HEADER, "b64": True, "crit": ["b64"]}, "expected b64 False in the token's header, got True"),
+        ({**HEADER, "b64": False, "crit": ["b64", "kid"]}, "expected crit ['b64'] in the token's header, got"),
+    ],
+)
+def test_detached_header_says_so(header: dict[str, Any], message: str) -> None:
+    """A detached token has b64 false and crit b64, or is refused."""
+    with pytest.raises(SignatureError) as caught:
+        verify_detached(forge(header, ""), b"{}", KEYS, "t")
+    assert str(caught.value).startswith(message)
+
+
+def test_b64_without_crit_is_refused() -> None:
+    """A reader that ignores b64 would read another payload, so it must be critical."""
+    with pytest.raises(SignatureError, match=r"^expected a compact JWS"):
+        verify_detached(forge({**HEADER, "b64": False}, ""), b"{}", KEYS, "t")
+
+
+def test_forms_do_not_stand_for_each_other() -> None:
+    """A detached token is no compact one, nor the other way round."""
+    with pytest.raises(SignatureError, match="expected no further members"):
+        verify(sign_detached(b"", KEY, "t"), KEYS, "t")
+    with pytest.raises(SignatureError, match="expected b64 False"):
+        verify_detached(sign(b"", KEY, "t"), b"", KEYS, "t")
