@@ -33,14 +33,13 @@ class HttpFetcher:
     """HTTP/1.1 through urllib3, connections kept; TLS is verified against the system's authorities."""
 
     def __init__(self) -> None:
+        # No retries, which is also no redirects: whom to ask next is the route's to say.
         self._pool = urllib3.PoolManager(num_pools=16, maxsize=1, retries=False)
 
     def fetch(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, timeout: float) -> Response:
         """Sends a request; see `Fetcher`."""
         try:
-            answer = self._pool.request(
-                method, url, body=body, headers=headers, timeout=timeout, redirect=False, preload_content=False
-            )
+            answer = self._pool.request(method, url, body=body, headers=headers, timeout=timeout, preload_content=False)
         except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             raise NetworkError(f"{url}: expected an answer, try again later: {error}") from error
         names = {name.lower(): value for name, value in answer.headers.items()}

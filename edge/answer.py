@@ -13,11 +13,11 @@ from edge.question import VERSIONS, Question
 from ruleset import (
     DEFAULT_POLL_AFTER_S,
     CompiledProgram,
-    CompiledRelease,
     DocumentError,
     Package,
     Program,
     Reason,
+    Release,
     Transfer,
     compile_program,
     evaluate,
@@ -31,21 +31,21 @@ MAX_IDLE_ANSWERS = 4_096
 _CURRENT, _NO_RELEASE = Reason.CURRENT, Reason.NO_RELEASE
 
 
-class Update(Struct, frozen=True):
+class Update(Struct, frozen=True, gc=False):
     """One update's JSON, ready to join: for most devices, and by installed version where a delta starts there."""
 
     full: bytes
     by_base: dict[int, bytes]
 
 
-class Entry(Struct, frozen=True):
+class Entry(Struct, frozen=True, gc=False):
     """One program as a worker holds it. `updates` goes by (release id, reason); a take-down's by ("", remove)."""
 
     program: CompiledProgram
-    position: Position
     poll_after: int
     offers_expire: int
     updates: dict[tuple[str, Reason], Update]
+    position: Position
 
 
 def compile_entry(document: Program) -> Entry:
@@ -59,7 +59,7 @@ def compile_entry(document: Program) -> Entry:
         raise DocumentError("$.offers", "expected the publisher's offers, got none")
     position = Position(document.epoch, document.revision)
     updates = dict(_encode_updates(program, document))
-    return Entry(program, position, program.poll_after, document.offers.expires, updates)
+    return Entry(program, document.poll_after, document.offers.expires, updates, position)
 
 
 def _encode_updates(program: CompiledProgram, document: Program) -> Iterable[tuple[tuple[str, Reason], Update]]:
@@ -71,25 +71,24 @@ def _encode_updates(program: CompiledProgram, document: Program) -> Iterable[tup
         removal = {"program": program.id, "action": "remove", "offer": offers.remove}
         yield ("", Reason.REMOVE), Update(orjson.dumps(removal), {})
         return
-    for release in program.live:
-        yield (release.id, Reason.INSTALL), _encode_release(program, release, Reason.INSTALL, offers.install)
-        if release.rollback_from:
-            yield (release.id, Reason.ROLLBACK), _encode_release(program, release, Reason.ROLLBACK, offers.rollback)
+    for release, told in zip(program.releases, document.releases, strict=True):
+        if told.state == "live":
+            yield (told.id, Reason.INSTALL), _encode_release(document, told, Reason.INSTALL, offers.install)
+            if release.rollback_from:
+                yield (told.id, Reason.ROLLBACK), _encode_release(document, told, Reason.ROLLBACK, offers.rollback)
 
 
-def _encode_release(
-    program: CompiledProgram, release: CompiledRelease, action: Reason, offers: Mapping[str, str]
-) -> Update:
-    version = release.source.package
-    package = program.source.packages[version]
+def _encode_release(document: Program, release: Release, action: Reason, offers: Mapping[str, str]) -> Update:
+    version = release.package
+    package = document.packages[version]
     if version not in offers:
         raise DocumentError(f"$.offers.{action}", f"expected an offer for {version!r}, got none")
     head: dict[str, object] = {
-        "program": program.id,
+        "program": document.program,
         "version": version,
         "release": release.id,
         "action": action,
-        "urgency": release.source.urgency,
+        "urgency": release.urgency,
         "download": package.download,
         "install": package.install,
         "size": package.size,

@@ -15,13 +15,22 @@ from aiohttp.typedefs import Handler as RequestHandlerFunction
 from edge.body import MAX_BODY_BYTES
 from edge.connection import Connections, FullError
 from edge.errors import RETRY_AFTER_S, RefusedError
-from edge.exchange import CONTINUE, JSON, MAX_HEAD_BYTES, Rules, read_clock, refuse_head
+from edge.exchange import CONTINUE, JSON, MAX_HEAD_BYTES, Rules, refuse_head
 from edge.report import Seen, parse_report
 from edge.settings import EdgeSettings
 
 # A package file never changes: its name is its hash.
 IMMUTABLE: Final = "public, max-age=31536000, immutable"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+# The shortest field is `a:` and its line's end: the limit of the head is the limit of their number, too.
+MAX_FIELDS: Final = MAX_HEAD_BYTES // len("a:\r\n")
+# No head may have it, wherever it stands.
+_NO_HEAD: Final = b"\0"
+# What aiohttp's parser says of the field that the lane counts itself.
+_HOSTS: Final = {
+    "Missing 'Host' header in request.": "expected one Host field, got 0",
+    "Duplicate 'Host' header found.": "expected one Host field, got 2",
+}
 # What the router and aiohttp itself refuse with, as the contract's codes.
 _CODES: Final = {
     HTTPStatus.NOT_FOUND: "not_found",
@@ -55,15 +64,17 @@ class Handler(web.RequestHandler):
         loop: the running loop.
     """
 
-    __slots__ = ("_awaits", "_connections", "deadline", "ends", "life_end")
+    __slots__ = ("_awaits", "_connections", "_fault", "_frame", "deadline", "ends", "life_end")
 
     def __init__(
         self, server: web.Server, connections: Connections, *, ends: bool, loop: asyncio.AbstractEventLoop
     ) -> None:
         super().__init__(server, loop=loop, auto_decompress=False, max_line_size=MAX_HEAD_BYTES,
-                         max_field_size=MAX_HEAD_BYTES)  # fmt: skip
+                         max_field_size=MAX_HEAD_BYTES, max_headers=MAX_FIELDS)  # fmt: skip
         self._connections = connections
         self._awaits = True
+        self._frame = Frame()
+        self._fault: RefusedError | None = None
         self.ends = ends
         self.deadline = self.life_end = 0.0
 
@@ -82,23 +93,48 @@ class Handler(web.RequestHandler):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Gives a new request its deadline; what has begun keeps its own."""
-        if not self._awaits:
+        """Gives a new request its deadline; what has begun keeps its own. aiohttp calls it without bytes to go on."""
+        if data and not self._awaits:
             self._awaits = True
             self.deadline = self._connections.request_deadline
-        super().data_received(data)
+        self._frame.add(data)
+        while self._fault is None and len(self._messages) < self._max_msg_queue_size:
+            piece = self._cut()
+            if not piece:
+                break
+            super().data_received(piece)
 
-    def answer_with(self, response: web.StreamResponse) -> None:
+    def _cut(self) -> bytes:
+        """A fault is told in its turn, behind the answers that are owed: by making the parser refuse."""
+        try:
+            return self._frame.cut()
+        except RefusedError as error:
+            self._fault = error
+            return _NO_HEAD
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """Every answer goes through here, also what no middleware has seen."""
+        if isinstance(resp, web.HTTPException):
+            resp = _translate(request, resp)
+        self._answer_with(resp)
+        return await super().finish_response(request, resp, start_time)
+
+    def _answer_with(self, response: web.StreamResponse) -> None:
         """An answer is ready: it gets its time to be written and the next request to come, or ends the connection."""
         self._awaits = False
         is_file = isinstance(response, web.FileResponse)
         self.deadline = self._connections.download_deadline if is_file else self._connections.idle_deadline
-        if self._connections.is_draining or (self.ends and not is_file):
+        if self._connections.is_draining or self._frame.is_last or (self.ends and not is_file):
             response.force_close()
 
     def expire(self) -> None:
-        """Ends a connection that took too long."""
+        """Ends a connection that took too long, also where its client does not read what it is owed."""
+        transport = self.transport
         self.force_close()
+        if transport is not None:
+            transport.abort()
 
     def retire(self) -> None:
         """Ends the connection with the answer that is owed, or now."""
@@ -112,9 +148,15 @@ class Handler(web.RequestHandler):
             super().handle_error(request, status, exc, message)  # logs the trace
             error = RefusedError("internal_error", "the edge failed; its log says why", closes=True)
         else:
-            text = (message or "").partition("\n")[0]
-            error = RefusedError("malformed_request", f"expected a request of HTTP/1.1 ({text})", closes=True)
+            error = self._fault or _explain(message or "")
         return _refuse(error)
+
+
+def _explain(message: str) -> RefusedError:
+    """What aiohttp's parser says, in the words of the lane's: both are llhttp, and aiohttp adds the place."""
+    reason = message.partition("\n\n")[0].removeprefix("Bad status line:\n  ").rstrip(":")
+    text = _HOSTS.get(reason, f"expected a request of HTTP/1.1 ({reason})")
+    return RefusedError("malformed_request", text, closes=True)
 
 
 _RULES = web.AppKey("rules", Rules)
@@ -148,12 +190,16 @@ async def _answer_errors(request: web.Request, handler: RequestHandlerFunction) 
         request.app[_RULES].counters.refused += 1
         response = _refuse(error)
     except web.HTTPException as error:
-        code = _CODES.get(HTTPStatus(error.status), "malformed_request")
-        response = _refuse(RefusedError(code, f"{request.method} {request.path}: {error.reason.lower()}"))
-        if "Allow" in error.headers:
-            response.headers["Allow"] = error.headers["Allow"]
-    if isinstance(request.protocol, Handler):
-        request.protocol.answer_with(response)
+        response = _translate(request, error)
+    return response
+
+
+def _translate(request: web.BaseRequest, error: web.HTTPException) -> web.Response:
+    """What the router or aiohttp itself refuses with, as the contract has it."""
+    code = _CODES.get(HTTPStatus(error.status), "malformed_request")
+    response = _refuse(RefusedError(code, f"{request.method} {request.path}: {error.reason.lower()}"))
+    if "Allow" in error.headers:
+        response.headers["Allow"] = error.headers["Allow"]
     return response
 
 
@@ -161,20 +207,15 @@ def _refuse_request(request: web.Request) -> None:
     """What aiohttp's parser lets through and the lane would not."""
     if request.version not in (HttpVersion10, HttpVersion11):
         raise RefusedError("malformed_request", "expected a request of HTTP/1.0 or HTTP/1.1", closes=True)
-    line = len(request.method) + len(request.raw_path) + len("  HTTP/1.1\r\n")
-    size = line + sum(len(name) + len(value) + len(": \r\n") for name, value in request.raw_headers)
-    if size > MAX_HEAD_BYTES:
-        message = f"expected a head of at most {MAX_HEAD_BYTES} bytes, got more"
-        raise RefusedError("malformed_request", message, closes=True)
 
 
 def _refuse_body(request: web.Request) -> None:
     """The head of a request with a JSON body, judged by the same law as on the lane."""
-    headers = request.headers
-    hosts = len(headers.getall("Host", ()))
+    fields = {name.lower(): value.lower() for name, value in request.raw_headers}
+    hosts = len(request.headers.getall("Host", ()))
     refuse_head(
         1 if not hosts and request.version == HttpVersion10 else hosts,
-        *(headers.get(name, "").encode() for name in ("Content-Length", "Content-Type", "Transfer-Encoding", "Expect")),
+        *(fields.get(name, b"") for name in (b"content-length", b"content-type", b"transfer-encoding", b"expect")),
     )
 
 
@@ -201,7 +242,7 @@ async def _expect(request: web.Request) -> web.StreamResponse | None:
 async def _check(request: web.Request) -> web.Response:
     _refuse_body(request)
     rules = request.app[_RULES]
-    return web.Response(body=rules.check(await request.read(), read_clock()), content_type=JSON)
+    return web.Response(body=rules.check(await request.read(), rules.now), content_type=JSON)
 
 
 async def _report(request: web.Request) -> web.Response:

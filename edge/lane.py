@@ -15,7 +15,7 @@ import httptools
 
 from edge.connection import Connections, FullError
 from edge.errors import RETRY_AFTER_S, RefusedError
-from edge.exchange import CONTINUE, JSON, MAX_HEAD_BYTES, Rules, read_clock, read_length, refuse_head
+from edge.exchange import CONTINUE, JSON, MAX_HEAD_BYTES, Rules, read_length, refuse_head
 
 REQUEST_LINE: Final = b"POST /v1/check HTTP/1.1\r\n"
 HEAD_END: Final = b"\r\n\r\n"
@@ -23,10 +23,79 @@ HEAD_END: Final = b"\r\n\r\n"
 _find_fields: Final = re.compile(
     rb"\r\n(host|content-length|content-type|transfer-encoding|expect):[ \t]*([^\r]*)"
 ).findall
+# The same fields as most clients write them, whole lines; a match of DOUBTFUL is one that says not enough.
+_find_lines: Final = re.compile(
+    rb"\n(host:|content-type: *application/json(?:; ?charset=utf-8)?\r|content-length: *[0-9]{1,5}\r"
+    rb"|connection: *keep-alive\r|content-|connection:|transfer-encoding|expect)"
+).findall
+DOUBTFUL: Final = frozenset([b"content-", b"connection:", b"transfer-encoding", b"expect"])
 # A head with these three, and a Content-Type of just that, needs no second look.
 USUAL_FIELDS: Final = 3
 USUAL_TYPE: Final = JSON.encode()
+# How many combinations of usual lines are remembered: mostly one for each length of a body.
+MAX_REMEMBERED = 4_096
 _NO_CALLBACKS: Final = object()
+
+
+class HeadReader:
+    """Reads the heads of checks, those of most clients quickly; one serves all connections of a worker.
+
+    A head's deciding lines, once judged, are remembered: the next head with the same lines has the same verdict. What
+    else is in it httptools judges, each time, in one pass over the whole message; it has to find the message's end
+    where the lane has found it. Whatever is unusual gets a parser of its own in `read_head`.
+    """
+
+    def __init__(self) -> None:
+        self._lengths: dict[tuple[bytes, ...], int] = {}
+        self._unfinished: list[bool] = []
+        self._parser = self._make_parser()
+
+    def read(self, data: bytes, start: int) -> tuple[int, bool, bool]:
+        """Returns what `read_head` does for the head that ends before `start`; `data` may hold more than its message.
+
+        Raises:
+            RefusedError: not a head of HTTP/1.1, or not one of a check.
+        """
+        head = data[:start]
+        lines = tuple(_find_lines(head.lower()))
+        length = self._lengths.get(lines)
+        if length is None:
+            found = read_head(head)
+            if found[1:] == (True, False) and DOUBTFUL.isdisjoint(lines):
+                self._remember(lines, found[0])
+            return found
+        if len(data) == start + length and self._is_message(data):
+            return length, True, False
+        return read_head(head)
+
+    def _is_message(self, data: bytes) -> bool:
+        """Says whether httptools takes these bytes for one whole message, and waits for the next."""
+        self._unfinished.append(True)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError:
+            self._parser = self._make_parser()
+            return False
+        if self._unfinished:
+            self._parser = self._make_parser()
+            return False
+        return True
+
+    def _make_parser(self) -> httptools.HttpRequestParser:
+        self._unfinished.clear()
+        return httptools.HttpRequestParser(_Callbacks(self._unfinished.clear))
+
+    def _remember(self, lines: tuple[bytes, ...], length: int) -> None:
+        if len(self._lengths) >= MAX_REMEMBERED:
+            self._lengths.clear()
+        self._lengths[lines] = length
+
+
+class _Callbacks:
+    """What httptools calls: one C function at a message's end, nothing for fields and bodies."""
+
+    def __init__(self, on_message_complete: Callable[[], None]) -> None:
+        self.on_message_complete = on_message_complete
 
 
 def read_head(data: bytes) -> tuple[int, bool, bool]:
@@ -67,6 +136,7 @@ class Lane(asyncio.Protocol):
         rules: what checks are answered from.
         connections: where the connection is registered.
         writer: makes the heads of answers.
+        reader: reads the heads of requests.
         hand_over: makes the protocol that takes a connection over.
     """
 
@@ -76,6 +146,7 @@ class Lane(asyncio.Protocol):
         "_hand_over",
         "_held",
         "_needed",
+        "_reader",
         "_retired",
         "_rules",
         "_transport",
@@ -89,11 +160,13 @@ class Lane(asyncio.Protocol):
         rules: Rules,
         connections: Connections,
         writer: "HeadWriter",
+        reader: HeadReader,
         hand_over: Callable[[], Any],
     ) -> None:
         self._rules = rules
         self._connections = connections
         self._writer = writer
+        self._reader = reader
         self._hand_over = hand_over
         self._held = b""
         self._needed = 0
@@ -136,50 +209,52 @@ class Lane(asyncio.Protocol):
         """Answers each whole check in the bytes so far, and holds what is not whole."""
         if self._held:
             data = self._held + data
-        elif self.deadline > self._connections.request_deadline:
+            if len(data) < self._needed:
+                self._held = data
+                return
+        rest = self._serve(data)
+        if rest and not self._held:
             self.deadline = self._connections.request_deadline
-        if len(data) >= self._needed:
-            self._needed = 0
-            data = self._serve(data)
-        self._held = data
+        self._held = rest
 
     def _serve(self, data: bytes) -> bytes:
         """Serves what begins at the start of `data`; returns the bytes of a message that is not yet whole."""
         while data.startswith(REQUEST_LINE):
-            end = data.find(HEAD_END, 0, MAX_HEAD_BYTES)
-            if end < 0:
+            start = data.find(HEAD_END, 0, MAX_HEAD_BYTES) + len(HEAD_END)
+            if start < len(HEAD_END):
                 return self._wait_for_head(data)
-            start = end + len(HEAD_END)
             try:
-                length, keeps_alive, expects = read_head(data[:start])
+                length, keeps_alive, expects = self._reader.read(data, start)
             except RefusedError as error:
                 return self._refuse(error)
-            if expects and not self._continued:
-                self._continued = True
-                self._transport.write(CONTINUE)
             stop = start + length
-            if len(data) < stop:
-                self._needed = stop
-                return data
-            self._continued = False
-            if not self._answer(data[start:stop], keeps_alive and not self._retired):
+            if expects or len(data) < stop:
+                if expects and not self._continued:
+                    self._continued = True
+                    self._transport.write(CONTINUE)
+                if len(data) < stop:
+                    self._needed = stop
+                    return data
+            self._answer(data[start:stop], keeps_alive and not self._retired)
+            if self._transport.is_closing():
                 return b""
             data = data[stop:]
         return data if REQUEST_LINE.startswith(data) else self._give_away(data)
 
-    def _answer(self, body: bytes, keeps_alive: bool) -> bool:  # noqa: FBT001 - of the message being answered
-        """Answers one check; says whether the connection goes on."""
+    def _answer(self, body: bytes, keeps_alive: bool) -> None:  # noqa: FBT001 - of the message being answered
+        """Answers one check."""
+        rules, transport = self._rules, self._transport
+        self._needed, self._continued = 0, False
         self.deadline = self._connections.idle_deadline
         try:
-            answer = self._rules.check(body, read_clock())
+            answer = rules.check(body, rules.now)
         except RefusedError as error:
-            self._rules.counters.refused += 1
-            self._transport.write(self._writer.write_refusal(error, keeps_alive) + error.body)
+            rules.counters.refused += 1
+            transport.write(self._writer.write_refusal(error, keeps_alive) + error.body)
         else:
-            self._transport.write(self._writer.write_ok(len(answer), keeps_alive) + answer)
+            transport.write(self._writer.write_ok(len(answer), keeps_alive) + answer)
         if not keeps_alive:
-            self._transport.close()
-        return keeps_alive
+            transport.close()
 
     def _refuse(self, error: RefusedError) -> bytes:
         """Refuses a message after which nothing on the connection can be trusted."""

@@ -24,7 +24,7 @@ from edge.app import Handler, make_app
 from edge.cache import CacheReader, Row
 from edge.connection import Connections
 from edge.exchange import Rules
-from edge.lane import HeadWriter, Lane
+from edge.lane import HeadReader, HeadWriter, Lane
 from edge.metrics import Counters
 from edge.settings import EdgeSettings
 from ruleset import DocumentError, parse_program
@@ -32,6 +32,7 @@ from trust import read_root
 
 # Documents compiled before the loop gets its turn: about 3 ms, which no check notices.
 SLICE = 20
+# With each whole second of the clock, which rules and the Date of answers go by.
 TICK_S = 1.0
 # How long connections may take to end after a SIGTERM.
 DRAIN_S = 10.0
@@ -135,6 +136,7 @@ class Worker:
         )
         self._connections = Connections(settings.max_connections, settings.max_peer_connections)
         self._writer = HeadWriter()
+        self._reader = HeadReader()
         self._stop = asyncio.Event()
 
     async def run(self) -> None:
@@ -193,17 +195,18 @@ class Worker:
             return Handler(server, self._connections, ends=False, loop=loop)
 
         def serve_lane() -> Lane:
-            return Lane(self._rules, self._connections, self._writer, take_over)
+            return Lane(self._rules, self._connections, self._writer, self._reader, take_over)
 
         return serve_lane if self._settings.lane else serve_plain
 
     async def _keep_ticking(self, follower: Follower) -> None:
         while True:
-            await asyncio.sleep(TICK_S)
+            await asyncio.sleep(TICK_S - time.time() % TICK_S)
             self._tick(follower)
 
     def _tick(self, follower: Follower) -> None:
         now = time.time()
+        self._rules.now = int(now)
         self._writer.tick(int(now))
         self._connections.tick(time.monotonic())
         self._counters.beat = int(now)

@@ -57,9 +57,8 @@ class Author:
 async def publish_all(author: Author, documents: Sequence[Json]) -> None:
     """Publishes documents that were not there before; raises what `Author.put` raises."""
     waiting = iter(documents)
-    async with author, asyncio.TaskGroup() as group:
-        for _ in range(PUTS):
-            group.create_task(_put_each(author, waiting))
+    async with author:
+        await asyncio.gather(*[_put_each(author, waiting) for _ in range(PUTS)])
 
 
 async def _put_each(author: Author, waiting: Iterator[Json]) -> None:

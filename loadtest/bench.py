@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import os
 import signal
+import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -21,11 +22,13 @@ from statistics import median
 from types import FrameType
 from typing import Any
 
+import aiohttp
 import orjson
+import redis
 
 from loadtest.change import make_probe, make_question, measure_changes
 from loadtest.client import Answer, ask_all, ask_one
-from loadtest.comparison import compare
+from loadtest.comparison import Truth, Verdict, compare
 from loadtest.cost import Target, measure_cost, mix, separate
 from loadtest.errors import LoadtestError, MeasureError, ToolError
 from loadtest.machine import describe_machine
@@ -59,6 +62,8 @@ FEW, USUAL, MANY = 100, 1_000, 10_000
 MAX_RUN_S = 1_800
 # How many requests, from all over the run, are counted to say what the population was like.
 CENSUS = 50_000
+# How many answers are kept at a time until they are compared.
+AT_ONCE = 2_000
 # One of so many compared questions asks about several programs, one of them unknown.
 MERGED_EVERY, MERGED = 10, 8
 
@@ -134,7 +139,7 @@ class Bench:
         self._load_core, self._server_core = pick_cores(self._cores)
         self._published = 0
         self._turn = 0
-        self._report: Json = {"machine": describe_machine(), "quick": plan.is_quick, "wrong": 0}
+        self._report: Json = {"machine": describe_machine(), "quick": plan.is_quick, "wrong": None}
         tell("starting Redis, publisher and edge")
         self._stage = Stage(folder, cleanup)
         self._revision = self._stage.publish([make_probe(SEED, 0)])  # an edge without rules is not ready
@@ -207,8 +212,11 @@ class Bench:
         for server in (plain_edge.server, app.server):
             server.stop()
 
+    def _read_truth(self) -> Truth:
+        return self._stage.read_truth([make_probe(SEED, 0)["program"], *map(name_program, range(self._published))])
+
     def _start_app(self) -> "App":
-        truth = self._stage.read_truth([make_probe(SEED, 0)["program"], *map(name_program, range(self._published))])
+        truth = self._read_truth()
         path, port = self._folder / "documents.json", pick_port()
         path.write_bytes(orjson.dumps({"workspace": WORKSPACE, **asdict(truth)}))
         command = [sys.executable, "-m", "loadtest.plain_app", str(path), str(port)]
@@ -219,11 +227,12 @@ class Bench:
 
     def _compare(self, supply: Supply, ports: dict[str, int]) -> None:
         tell(f"comparing {self._plan.compared} answers of each server with the oracle")
-        requests = make_questions(list(supply.population.render(supply.take(self._plan.compared))))
-        programs = [make_probe(SEED, 0)["program"], *map(name_program, range(self._published))]
-        truth = self._stage.read_truth(programs)
-        answers = {server: asyncio.run(ask_all(port, requests)) for server, port in ports.items()}
-        verdict = compare(truth, requests, answers)
+        truth = self._read_truth()
+        verdict = Verdict(dict.fromkeys(ports, 0), dict.fromkeys(ports, 0), [])
+        for _ in range(0, self._plan.compared, AT_ONCE):
+            requests = make_questions(list(supply.population.render(supply.take(AT_ONCE))))
+            answers = {server: asyncio.run(ask_all(port, requests)) for server, port in ports.items()}
+            verdict += compare(truth, requests, answers)
         self._report["compared"] = verdict.compared
         self._report["wrong_by_server"] = verdict.wrong
         self._report["wrong"] = sum(verdict.wrong.values())
@@ -324,8 +333,8 @@ def main(arguments: Sequence[str]) -> int:
     except ToolError as error:
         tell(str(error))
         return 3
-    except LoadtestError as error:
-        tell(f"failed: {error}")
+    except (LoadtestError, OSError, aiohttp.ClientError, redis.RedisError, subprocess.SubprocessError) as error:
+        tell(f"failed: {str(error) or type(error).__name__}")
         return 4
     report["failures"] = find_failures(report, is_quick=plan.is_quick)
     if path:

@@ -81,7 +81,7 @@ async def ask_one(port: int, request: bytes) -> Answer:
 
 
 async def ask_all(port: int, requests: Sequence[bytes], connections: int = CONNECTIONS) -> list[Answer]:
-    """Returns the answers to all requests, in their order, over several connections at a time."""
+    """Returns the answers to all requests, in their order, over several connections at a time; raises what `ask` does."""
     answers: list[Answer | None] = [None] * len(requests)
 
     async def work(first: int) -> None:
@@ -89,7 +89,5 @@ async def ask_all(port: int, requests: Sequence[bytes], connections: int = CONNE
             for place in range(first, len(requests), connections):
                 answers[place] = await connection.ask(requests[place])
 
-    async with asyncio.TaskGroup() as group:
-        for first in range(min(connections, len(requests))):
-            group.create_task(work(first))
+    await asyncio.gather(*[work(first) for first in range(min(connections, len(requests)))])
     return [answer for answer in answers if answer is not None]

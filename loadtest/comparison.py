@@ -33,11 +33,18 @@ class Truth:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """How many answers of each server were compared and wrong; some of the wrong ones in words."""
+    """How many answers of each server were compared and wrong; some of the wrong ones in words. Verdicts add up."""
 
     compared: dict[str, int]
     wrong: dict[str, int]
     examples: list[str]
+
+    def __add__(self, other: "Verdict") -> "Verdict":
+        return Verdict(
+            {server: count + other.compared[server] for server, count in self.compared.items()},
+            {server: count + other.wrong[server] for server, count in self.wrong.items()},
+            [*self.examples, *other.examples][:SHOWN],
+        )
 
 
 def compare(truth: Truth, requests: Sequence[bytes], answers: Mapping[str, Sequence[Answer]]) -> Verdict:

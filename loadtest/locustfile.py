@@ -131,7 +131,6 @@ class Device(FastHttpUser):
                 response.failure(fault)
 
 
-@events.init.add_listener
 def refuse_others(environment: Environment, **_: object) -> None:
     """Ends locust where it is pointed at another machine."""
     host = environment.host or Device.host
@@ -139,7 +138,6 @@ def refuse_others(environment: Environment, **_: object) -> None:
         raise SystemExit(f"expected a host of this machine, got {host!r}")
 
 
-@events.quitting.add_listener
 def set_exit_code(environment: Environment, **_: object) -> None:
     """Sets the exit code: 1 where a threshold is broken."""
     total = environment.stats.total
@@ -148,3 +146,8 @@ def set_exit_code(environment: Environment, **_: object) -> None:
     for line in broken:
         print(f"locust: {line}")  # noqa: T201 - the verdict of a command-line run
     environment.process_exit_code = 1 if broken else 0
+
+
+# locust leaves its hooks untyped
+events.init.add_listener(refuse_others)  # type: ignore[no-untyped-call]
+events.quitting.add_listener(set_exit_code)  # type: ignore[no-untyped-call]

@@ -169,7 +169,7 @@ def _share_systems() -> dict[str, int]:
 def _share(weighted: tuple[tuple[str, int], ...] | list[tuple[str, int]], percent: int) -> dict[str, int]:
     """Each value's share where `percent` of the devices send one at all."""
     whole = sum(weight for _, weight in weighted)
-    shares: dict[str, int] = {}
+    weights: dict[str, int] = {}
     for value, weight in weighted:
-        shares[value] = shares.get(value, 0) + weight * MILLION * percent // (100 * whole)
-    return shares
+        weights[value] = weights.get(value, 0) + weight
+    return {value: weight * MILLION * percent // (100 * whole) for value, weight in weights.items()}

@@ -8,6 +8,7 @@ log. It knows nothing of Redis, signatures or the edge's lane; its answers are h
 DOCUMENTS is a JSON file: {"workspace", "revision", "root", "documents": {program: published document}}.
 """
 
+import gc
 import sys
 import time
 from pathlib import Path
@@ -129,6 +130,8 @@ def make_application(source: Json) -> web.Application:
 def main(path: str, port: str) -> None:
     """Serves on the loopback interface until it is ended."""
     application = make_application(orjson.loads(Path(path).read_bytes()))
+    gc.collect()
+    gc.freeze()  # the documents stay: the collector need not walk through them again and again
     web.run_app(
         application, host="127.0.0.1", port=int(port), access_log=None, print=None, loop=uvloop.new_event_loop()
     )

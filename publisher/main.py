@@ -5,7 +5,7 @@ import logging
 import signal
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 import uvloop
@@ -84,7 +84,7 @@ async def serve(
         writer = await _open_writer(settings, root, stack)
         # Before the first author comes, so that what is published at once is also distributed at once.
         await try_to_settle(writer, clock())
-        stack.push_async_callback(_end, asyncio.create_task(watch(writer, clock, look_every_s)))
+        await stack.enter_async_context(_watching(writer, clock, look_every_s))
         yield Running(await _listen(Api(writer, token, clock).make_app(), settings, stack))
 
 
@@ -128,6 +128,17 @@ async def _check_redis(client: Redis) -> None:
         _log.warning("starting without redis: %s", error)
 
 
+@asynccontextmanager
+async def _watching(writer: Writer, clock: Clock, every_s: float) -> AsyncIterator[None]:
+    stop = asyncio.Event()
+    watching = asyncio.create_task(watch(writer, clock, stop, every_s))
+    try:
+        yield
+    finally:
+        stop.set()
+        await watching
+
+
 async def _listen(app: web.Application, settings: Settings, stack: AsyncExitStack) -> str:
     """The address at which the application is served, until the stack ends."""
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=STOP_TIMEOUT_S)
@@ -137,9 +148,3 @@ async def _listen(app: web.Application, settings: Settings, stack: AsyncExitStac
     await web.TCPSite(runner, host, port).start()
     host, port, *_ = runner.addresses[0]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-async def _end(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task

@@ -6,6 +6,7 @@ How it is done is the writer's matter.
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -86,20 +87,25 @@ async def try_to_settle(writer: Settler, now: int) -> str:
     return ""
 
 
-async def watch(writer: Settler, clock: Callable[[], int], every_s: float = LOOK_EVERY_S) -> None:
-    """Has the writer settle, again and again, for ever; trouble is logged when it begins and when it ends.
+async def watch(
+    writer: Settler, clock: Callable[[], int], stop: asyncio.Event, every_s: float = LOOK_EVERY_S
+) -> None:
+    """Has the writer settle, again and again, until told to stop; trouble is logged when it begins and when it ends.
 
     Args:
         writer: settles.
         clock: the time in seconds.
+        stop: is set to end it. Cancelling would not do: Python 3.11's `wait_for`, in redis-py, may swallow that.
         every_s: the pause between two looks.
     """
     trouble = ""
-    while True:
+    while not stop.is_set():
         found = await try_to_settle(writer, clock())
         if found and found != trouble:
             _log.warning("redis is not up to date: %s", found)
         if trouble and not found:
             _log.info("redis is up to date again")
         trouble = found
-        await asyncio.sleep(every_s)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(every_s):
+                await stop.wait()

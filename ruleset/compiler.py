@@ -4,15 +4,16 @@ What is compiled is immutable and keeps the JSON path of each condition, so that
 """
 
 import re
+from functools import lru_cache
 from types import MappingProxyType
 
 import orjson
 from msgspec import Struct
 
 from ruleset.bucket import compute_limit
-from ruleset.condition import CompiledCondition, compile_condition
+from ruleset.condition import MAX_REMEMBERED, CompiledCondition, compile_condition
 from ruleset.errors import DocumentError, VersionError
-from ruleset.model import MAX_TIME, ClientRange, Package, Percent, Platform, Program, Release, Who
+from ruleset.model import MAX_TIME, ClientRange, Package, Percent, Platform, Program, Release, State, Who
 from ruleset.version import MAX_PART, PART_BITS, PARTS, format_version, parse_version, parse_version_range
 
 HIGHEST_VERSION = (MAX_PART + 1) ** PARTS - 1
@@ -23,7 +24,7 @@ assert HIGHEST_VERSION.bit_length() == PARTS * PART_BITS  # noqa: S101 - a law o
 Clients = MappingProxyType[Platform, range | None]
 
 
-class CompiledPercent(Struct, frozen=True):
+class CompiledPercent(Struct, frozen=True, gc=False):
     """A percentage: an id is inside where its hash under `salt` is below `limit`."""
 
     limit: int
@@ -31,37 +32,42 @@ class CompiledPercent(Struct, frozen=True):
     by_user: bool
 
 
-class CompiledRelease(Struct, frozen=True):
-    """A release, ready to ask; `who` and `when` in the order in which they are asked.
+class CompiledRelease(Struct, frozen=True, gc=False):
+    """A release, ready to ask; the members in the order in which they are asked.
 
     `clients` maps a platform to the app versions it admits, None where every app version (also an unknown one) will do;
     it is None itself where the release names no platforms. `official` means: no *who*, everybody.
     """
 
-    id: str
-    path: str
-    source: Release
-    version: int
     opens_at: int
     closes_at: int
     clients: Clients | None
     conditions: tuple[CompiledCondition, ...]
     official: bool
+    version: int
     users: frozenset[str]
     percent: CompiledPercent | None
     rollback_from: frozenset[int]
-
-
-class CompiledProgram(Struct, frozen=True):
-    """A program, ready to ask. `releases` are all, in the operator's order; `live` are those that can decide."""
-
     id: str
-    source: Program
-    poll_after: int
+    state: State
+    path: str
+
+    def locate(self, condition: int) -> str:
+        """Returns the JSON path of the condition of that number, from 0."""
+        return f"{self.path}.when[{condition}]"
+
+
+class CompiledProgram(Struct, frozen=True, gc=False):
+    """A program, ready to ask. `releases` are all, in the operator's order; `live` are those that can decide.
+
+    The document itself is not kept: what is asked a million times lies close together, and edge.db has the rest.
+    """
+
     taken_down: bool
     tags: tuple[str, ...]
-    releases: tuple[CompiledRelease, ...]
     live: tuple[CompiledRelease, ...]
+    releases: tuple[CompiledRelease, ...]
+    id: str
 
 
 def compile_program(program: Program) -> CompiledProgram:
@@ -77,14 +83,18 @@ def compile_program(program: Program) -> CompiledProgram:
         [_compile_release(release, f"$.releases[{i}]", versions, tags) for i, release in enumerate(program.releases)]
     )
     return CompiledProgram(
-        id=program.program,
-        source=program,
-        poll_after=program.poll_after,
         taken_down=program.taken_down,
-        tags=tuple(tags),
+        tags=_share(tuple(tags)),
+        live=tuple([release for release in releases if release.state == "live"]),
         releases=releases,
-        live=tuple([release for release in releases if release.source.state == "live"]),
+        id=program.program,
     )
+
+
+@lru_cache(MAX_REMEMBERED)
+def _share(tags: tuple[str, ...]) -> tuple[str, ...]:
+    """The one object for all equal tuples: most programs ask for the same few tags."""
+    return tags
 
 
 def _read_packages(packages: dict[str, Package]) -> dict[str, int]:
@@ -140,7 +150,7 @@ def _compile_release(release: Release, path: str, versions: dict[str, int], tags
     return CompiledRelease(
         id=release.id,
         path=path,
-        source=release,
+        state=release.state,
         version=version,
         opens_at=opens_at,
         closes_at=closes_at,

@@ -14,11 +14,11 @@ from typing import Final, get_args
 from msgspec import Struct
 
 from ruleset.errors import DocumentError, VersionError
-from ruleset.model import Condition, Device, Network, Platform
+from ruleset.model import Condition, Device, Network, Op, Platform
 from ruleset.version import format_version, parse_version, parse_version_range
 
 Fact = str | int | None
-Facts = tuple[Fact, ...]
+Facts = list[Fact]
 
 TEXT_ATTRIBUTES: Final = ("model", "manufacturer", "network", "city", "region", "country", "locale", "platform")
 VERSION_ATTRIBUTES: Final = ("os", "app", "installed")
@@ -82,7 +82,7 @@ def gather(device: Device, tags: tuple[str, ...], installed: int) -> Facts:
         installed: the key of the installed version, -1 for none.
     """
     folded, versions = _folded, _versions
-    facts = (
+    facts = [
         folded[device.model],
         folded[device.manufacturer],
         device.network,
@@ -94,24 +94,24 @@ def gather(device: Device, tags: tuple[str, ...], installed: int) -> Facts:
         versions[device.os],
         versions[device.app],
         None if installed < 0 else installed,
-    )
-    if not tags:
-        return facts
-    given = device.tags or {}
-    return facts + tuple([folded[given.get(tag)] for tag in tags])
+    ]
+    if tags:
+        given = device.tags or {}
+        for tag in tags:
+            facts.append(folded[given.get(tag)])  # noqa: PERF401 - a comprehension costs a call at each check
+    return facts
 
 
-class CompiledCondition(Struct, frozen=True):
+class CompiledCondition(Struct, frozen=True, gc=False):
     """One condition, ready to ask: does the fact at `index` lie in `accepted`, or, negated, outside of it?
 
-    It holds when the fact is there and `(fact in accepted) is not negated`; an absent fact satisfies nothing.
+    It holds when the fact is there and `(fact in accepted) is not negated`; an absent fact satisfies nothing. Equal
+    conditions are one object, in whatever programs they stand: what is asked often stays in the processor's cache.
     """
 
     index: int
     accepted: Container[object]
     negated: bool
-    path: str
-    source: Condition
 
     def holds(self, facts: Facts) -> bool:
         """Says whether the condition holds for these facts."""
@@ -154,66 +154,74 @@ def compile_condition(condition: Condition, path: str, tags: dict[str, int]) -> 
 
     Args:
         condition: as the document has it.
-        path: its JSON path, kept for explain.
+        path: its JSON path.
         tags: the program's tags so far by name, each with its index among the facts; a new one is added.
 
     Raises:
         DocumentError: an unknown attribute, an operator that the attribute does not have, a value that cannot be read.
     """
-    index = _find_index(condition.attribute, path, tags)
-    is_version = condition.attribute in VERSION_ATTRIBUTES
+    try:
+        index = _find_index(condition.attribute, tags)
+        return _compile(index, condition.attribute, condition.op, tuple(condition.values))
+    except DocumentError as error:
+        raise DocumentError(path + error.path, error.message) from None
+
+
+@lru_cache(MAX_REMEMBERED)
+def _compile(index: int, attribute: str, op: Op, values: tuple[str, ...]) -> CompiledCondition:
+    """The one object for all conditions that ask the same; the paths of its errors begin at the condition."""
+    is_version = attribute in VERSION_ATTRIBUTES
     ops = VERSION_OPS if is_version else TEXT_OPS
-    if condition.op not in ops:
-        expected = ", ".join(ops)
-        raise DocumentError(f"{path}.op", f"expected one of {expected} for {condition.attribute}, got {condition.op}")
-    accepted = _accept_versions(condition, path) if is_version else _accept_texts(condition, path)
-    return CompiledCondition(index, accepted, condition.op in ("not_in", "outside"), path, condition)
+    if op not in ops:
+        raise DocumentError(".op", f"expected one of {', '.join(ops)} for {attribute}, got {op}")
+    accepted = _accept_versions(op, values) if is_version else _accept_texts(attribute, op, values)
+    return CompiledCondition(index, accepted, op in ("not_in", "outside"))
 
 
-def _find_index(attribute: str, path: str, tags: dict[str, int]) -> int:
+def _find_index(attribute: str, tags: dict[str, int]) -> int:
     if attribute in ATTRIBUTES:
         return ATTRIBUTES.index(attribute)
     name = attribute.removeprefix(TAG_PREFIX)
     if name in ("", attribute):
         expected = ", ".join((*ATTRIBUTES, "tags.<name>"))
-        raise DocumentError(f"{path}.attribute", f"expected one of {expected}, got {attribute!r}")
+        raise DocumentError(".attribute", f"expected one of {expected}, got {attribute!r}")
     return tags.setdefault(name, len(ATTRIBUTES) + len(tags))
 
 
-def _accept_texts(condition: Condition, path: str) -> Container[object]:
-    texts = tuple([fold(value) for value in condition.values])
+def _accept_texts(attribute: str, op: Op, values: tuple[str, ...]) -> Container[object]:
+    texts = tuple([fold(value) for value in values])
     if "" in texts:
-        raise DocumentError(f"{path}.values[{texts.index('')}]", "expected text, got nothing but blanks")
-    known = _KNOWN.get(condition.attribute)
-    if known and condition.op in ("in", "not_in"):
-        _refuse_unknown(texts, known, f"{path}.values")
-    if condition.op == "contains":
+        raise DocumentError(f".values[{texts.index('')}]", "expected text, got nothing but blanks")
+    known = _KNOWN.get(attribute)
+    if known and op in ("in", "not_in"):
+        _refuse_unknown(texts, known)
+    if op == "contains":
         return _Containing(texts)
-    if condition.op == "prefix":
+    if op == "prefix":
         return _Starting(texts)
-    if condition.attribute == "network" and "cellular" in texts:
+    if attribute == "network" and "cellular" in texts:
         texts += CELLULAR
     return frozenset(texts)
 
 
-def _refuse_unknown(texts: tuple[str, ...], known: tuple[str, ...], path: str) -> None:
+def _refuse_unknown(texts: tuple[str, ...], known: tuple[str, ...]) -> None:
     for i, text in enumerate(texts):
         if text not in known:
-            raise DocumentError(f"{path}[{i}]", f"expected one of {', '.join(known)}, got {text!r}")
+            raise DocumentError(f".values[{i}]", f"expected one of {', '.join(known)}, got {text!r}")
 
 
-def _accept_versions(condition: Condition, path: str) -> Container[object]:
-    ranges = tuple([_read_range(value, f"{path}.values[{i}]") for i, value in enumerate(condition.values)])
-    if condition.op in ("in", "not_in"):
+def _accept_versions(op: Op, values: tuple[str, ...]) -> Container[object]:
+    ranges = tuple([_read_range(value, f".values[{i}]") for i, value in enumerate(values)])
+    if op in ("in", "not_in"):
         if all(len(versions) == 1 for versions in ranges):
             return frozenset([versions.start for versions in ranges])
         return _Ranges(ranges)
     if len(ranges) != 2:  # noqa: PLR2004 - a range has two ends
-        raise DocumentError(f"{path}.values", f"expected two versions, both ends included, got {len(ranges)}")
+        raise DocumentError(".values", f"expected two versions, both ends included, got {len(ranges)}")
     between = range(ranges[0].start, ranges[1].stop)
     if not between:
         ends = f"{format_version(ranges[0].start)} to {format_version(ranges[1].stop - 1)}"
-        raise DocumentError(f"{path}.values", f"expected a range that is not empty, got {ends}")
+        raise DocumentError(".values", f"expected a range that is not empty, got {ends}")
     return between
 
 

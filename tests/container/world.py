@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from bundle import PackedPackage, pack
-from container import Config, Container, Device, NetworkError, Response, read_config
+from container import Config, Container, Device, Fetcher, NetworkError, Response, read_config
 from trust import ROLES, Offer, PackageClaim, PrivateKey, TransferClaim, make_root, sign_offer, sign_package
 
 PROGRAM = "2021000000000001"
@@ -69,6 +69,13 @@ class World:
         return Container(
             self.config, self.folder / name, self.device, fetcher=self, now=lambda: self.time, sleep=self.sleep,
             random=self,
+        )  # fmt: skip
+
+    def container_at(self, base: str, fetcher: Fetcher) -> Container:
+        """Returns a container that asks a real address."""
+        return Container(
+            make_config(base), self.folder / "device", self.device, fetcher=fetcher, now=lambda: self.time,
+            sleep=self.sleep, random=self,
         )  # fmt: skip
 
     def sleep(self, seconds: float) -> None:

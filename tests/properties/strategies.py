@@ -25,6 +25,11 @@ USERS = ("u-777", "U-777", "u-777 ", "Köln", "Ko\u0308ln")
 SALTS = ("salt", "salt-of-gray", "盐")
 PLATFORMS = ("android", "ios", "harmony")
 NETWORKS = ("wifi", "2g", "3g", "4g", "5g", "cellular", "other")
+# What conditions may name exactly, in several spellings.
+CLOSED = {
+    "network": (*NETWORKS, " Cellular", "WIFI", "\uff14g"),
+    "platform": (*PLATFORMS, "iOS", " Harmony"),
+}
 TAGS = ("vip", "VIP", "plan")
 TEXT_ATTRIBUTES = ("model", "manufacturer", "network", "city", "region", "country", "locale", "platform")
 FREE_ATTRIBUTES = ("manufacturer", "model", "city", "region", "country", "locale")
@@ -84,12 +89,14 @@ def ranges(draw: st.DrawFn) -> list[str]:
     return [one, two] if read_ends(one)[0] <= read_ends(two)[1] else [two, one]
 
 
-def text_conditions() -> st.SearchStrategy[Json]:
-    """Conditions on text; values of nothing but blanks are refused, so none is drawn."""
-    values = st.lists(texts.filter(fold), min_size=1, max_size=3)
-    attributes = st.sampled_from([*TEXT_ATTRIBUTES, *(f"tags.{tag}" for tag in TAGS)])
-    ops = st.sampled_from(["in", "not_in", "contains", "prefix"])
-    return st.fixed_dictionaries({"attribute": attributes, "op": ops, "values": values})
+@st.composite
+def text_conditions(draw: st.DrawFn) -> Json:
+    """Conditions on text; values that would be refused, blanks and unknown networks and platforms, are not drawn."""
+    attribute = draw(st.sampled_from([*TEXT_ATTRIBUTES, *(f"tags.{tag}" for tag in TAGS)]))
+    op = draw(st.sampled_from(["in", "not_in", "contains", "prefix"]))
+    is_closed = attribute in CLOSED and op in ("in", "not_in")
+    values = st.sampled_from(CLOSED[attribute]) if is_closed else texts.filter(fold)
+    return {"attribute": attribute, "op": op, "values": draw(st.lists(values, min_size=1, max_size=3))}
 
 
 def version_conditions() -> st.SearchStrategy[Json]:
@@ -210,12 +217,13 @@ def devices() -> st.SearchStrategy[Json]:
     return st.fixed_dictionaries(required, optional=optional)
 
 
-def questions() -> st.SearchStrategy[Json]:
-    """Questions about PROGRAM."""
-    installed = st.fixed_dictionaries({PROGRAM: st.sampled_from((*VERSIONS, "2.3.2", "", "", "", ""))})
-    return st.fixed_dictionaries({"workspace": st.just("demo"), "device": devices(), "programs": installed})
-
-
-def cases() -> st.SearchStrategy[tuple[Json, Json, int]]:
-    """A document, a question and a time."""
-    return st.tuples(documents(), questions(), moments)
+@st.composite
+def cases(draw: st.DrawFn) -> tuple[Json, Json, int]:
+    """A document, a question about it and a time; what is installed is often a version that the document names."""
+    document = draw(documents())
+    named = list(document["packages"])
+    for release in document["releases"]:
+        named += (release.get("rollback") or {}).get("from", [])
+    installed = draw(st.sampled_from(["", "2.3.2", *VERSIONS]) | st.sampled_from(named))
+    question = {"workspace": "demo", "device": draw(devices()), "programs": {PROGRAM: installed}}
+    return document, question, draw(moments)

@@ -1,0 +1,200 @@
+"""The seam to the network: the fake world and the real HTTP client are told apart by nothing that a container sees."""
+
+import asyncio
+import gzip
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+from aiohttp import web
+
+from container import Fetcher, HttpFetcher, NetworkError
+from tests.container.world import EDGE, PROGRAM, Reply, World, refuse
+
+HEADERS = {"Accept-Encoding": "identity"}
+GZIPPED = gzip.compress(b"hello", mtime=0)
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two: how to ask, and where."""
+
+    fetcher: Fetcher
+    base: str
+
+
+class Server:
+    """A real HTTP server on loopback that answers as the world does."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._loop = asyncio.new_event_loop()
+        self._runner: web.ServerRunner | None = None
+        self._thread = threading.Thread(target=self._loop.run_forever)
+
+    def start(self) -> str:
+        self._thread.start()
+        return asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result(10)
+
+    def stop(self) -> None:
+        if self._runner:
+            asyncio.run_coroutine_threadsafe(self._runner.cleanup(), self._loop).result(10)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+        self._loop.close()
+
+    async def _listen(self) -> str:
+        self._runner = web.ServerRunner(web.Server(self._handle))
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        await site.start()
+        host, port = self._runner.addresses[0][:2]
+        return f"http://{host}:{port}"
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        reply = self._reply(request, await request.read())
+        if reply.status == 0:
+            assert request.transport
+            request.transport.abort()
+        if request.path != "/cut":
+            return web.Response(status=reply.status, body=reply.body, headers=dict(reply.headers))
+        response = web.StreamResponse(headers={"Content-Length": "1000"})
+        await response.prepare(request)
+        await response.write(b"half")
+        assert request.transport
+        request.transport.close()
+        return response
+
+    def _reply(self, request: web.BaseRequest, body: bytes) -> Reply:
+        if request.path == "/abort":
+            return Reply(0, b"")
+        return special(request.path) or self._world.answer(request.method, request.path, body)
+
+
+def special(path: str) -> Reply | None:
+    """Answers that an edge gives under circumstances that a path stands for here."""
+    return {
+        "/busy": refuse(503, "overloaded", Retry_After="7"),
+        "/moved": Reply(302, b"", {"Location": "/v1/files/x"}),
+        "/cut": Reply(200, b"half"),
+        "/gzip": Reply(200, GZIPPED, {"Content-Encoding": "gzip"}),
+    }.get(path)
+
+
+class FakeSide:
+    """The world, with what the paths of `special` stand for."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def fetch(self, method, url, headers, body, timeout):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+        path = url.removeprefix(EDGE)
+        reply = NetworkError("reset") if path == "/abort" else special(path)
+        lowered = reply
+        if isinstance(reply, Reply):
+            names = {name.lower(): value for name, value in reply.headers.items()}
+            lowered = Reply(reply.status, reply.body, names)
+        self._world.faults = {EDGE: [lowered]} if lowered else {}
+        self._world.stream = self._break if path == "/cut" else lambda body: iter([body])
+        return self._world.fetch(method, url, headers, body, timeout)
+
+    @staticmethod
+    def _break(body: bytes) -> Iterator[bytes]:
+        yield body
+        raise NetworkError("cut")
+
+
+@pytest.fixture(params=["fake", "http"])
+def side(request: pytest.FixtureRequest, world: World) -> Iterator[Side]:
+    """The fake world, and the same world behind a real server on loopback."""
+    if request.param == "fake":
+        yield Side(FakeSide(world), EDGE)
+        return
+    server = Server(world)
+    base = server.start()
+    yield Side(HttpFetcher(), base)
+    server.stop()
+
+
+def ask(side: Side, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes, str]:
+    response = side.fetcher.fetch(method, side.base + path, HEADERS, body, 5.0)
+    content = b"".join(response.stream)
+    response.close()
+    return response.status, content, response.headers.get("retry-after", "")
+
+
+def test_file_comes_as_it_is(side: Side, world: World) -> None:
+    """A file is answered with its bytes, also such as a middle box would unpack."""
+    world.files["a"] = b"\x1f\x8b" + bytes(range(256)) * 1000
+    assert ask(side, "GET", "/v1/files/a") == (200, world.files["a"], "")
+
+
+def test_encoding_that_was_not_asked_for_is_left(side: Side) -> None:
+    """A body is never unpacked on the way: only its digest says what it is."""
+    assert ask(side, "GET", "/gzip")[1] == GZIPPED
+
+
+def test_refusal_has_status_and_body(side: Side) -> None:
+    """An error is an answer and no exception."""
+    status, body, _ = ask(side, "GET", "/v1/files/none")
+    assert (status, json.loads(body)["error"]["code"]) == (404, "not_found")
+
+
+def test_question_arrives(side: Side, world: World) -> None:
+    """The body of a request arrives byte for byte."""
+    question = {"workspace": "demo", "device": {"id": "\u00e9"}, "programs": {PROGRAM: ""}}
+    status, body, _ = ask(side, "POST", "/v1/check", json.dumps(question).encode())
+    assert (status, json.loads(body)["poll_after"]) == (200, 300)
+    assert world.questions == [question]
+
+
+def test_headers_have_lower_case_names(side: Side) -> None:
+    """Retry-After is found whatever its case."""
+    assert ask(side, "GET", "/busy")[::2] == (503, "7")
+
+
+def test_redirect_is_not_followed(side: Side) -> None:
+    """An edge sends nobody elsewhere."""
+    assert ask(side, "GET", "/moved")[0] == 302
+
+
+@pytest.mark.parametrize("path", ["/abort", "/cut"])
+def test_broken_connection_is_a_network_error(side: Side, path: str) -> None:
+    """A connection that breaks before or within an answer is one kind of error."""
+    with pytest.raises(NetworkError):
+        ask(side, "GET", path)
+
+
+def test_nobody_there_is_a_network_error() -> None:
+    """An address where nobody listens, or that is none, is a network error that says what to do."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    for base in (f"http://127.0.0.1:{port}", "http://[bad", "http://"):
+        with pytest.raises(NetworkError) as caught:
+            ask(Side(HttpFetcher(), base), "GET", "/x")
+        assert str(caught.value).startswith(f"{base}/x: expected an answer, try again later: ")
+
+
+def test_silent_server_is_given_up() -> None:
+    """A server that accepts and says nothing is a network error once the timeout is over."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        base = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(NetworkError, match="expected an answer, try again later: "):
+            HttpFetcher().fetch("GET", base + "/", HEADERS, None, 0.05)
+
+
+def test_container_updates_over_http(world: World) -> None:
+    """The whole way over a real connection: check, download, activate, report."""
+    server = Server(world)
+    base = server.start()
+    try:
+        world.publish(world.pack("1.0"))
+        container = world.container_at(base, HttpFetcher())
+        assert [outcome.status for outcome in container.update([PROGRAM])] == ["activated"]
+        assert [event["outcome"] for event in world.reports[0]["events"]] == ["activated"]
+    finally:
+        server.stop()

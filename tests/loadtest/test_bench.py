@@ -1,0 +1,127 @@
+"""The bench as a command: its options, its exit codes, a whole quick run, and that it leaves nothing behind."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from loadtest.bench import SECTIONS, main, make_plan, make_questions, parse_arguments
+from loadtest.population import Population, parse_question
+from loadtest.stage import HOME, make_environment
+
+COMMAND = [sys.executable, "-m", "loadtest.bench"]
+
+
+def find_processes(folder: Path) -> list[str]:
+    """The processes that were started with this folder for temporary files, still running."""
+    found = []
+    for process in Path("/proc").iterdir():
+        try:
+            environment = (process / "environ").read_bytes()
+        except OSError:
+            continue
+        if f"TMPDIR={folder}".encode() in environment.split(b"\0"):
+            found.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+    return found
+
+
+@pytest.mark.usefixtures("load_tools")
+def test_a_quick_run_measures_everything(tmp_path: Path) -> None:
+    """All sections run, no answer is wrong, the report has its members, and nothing is left behind."""
+    environment = make_environment({"TMPDIR": str(tmp_path)})
+    report_path = tmp_path / "report.json"
+    done = subprocess.run(  # noqa: S603
+        [*COMMAND, "--quick", "--json", str(report_path)],
+        env=environment, check=False, capture_output=True, text=True, cwd=tmp_path, timeout=240,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    report = json.loads(report_path.read_bytes())
+    assert report["wrong"] == 0
+    assert report["compared"] == dict.fromkeys(("lane", "plain_edge", "aiohttp_app"), 2_000)
+    assert report["ratios"].keys() == {"lane/nginx", "lane/aiohttp_app", "plain_edge/nginx"}
+    assert report["processor_us"].keys() == {"nginx", "lane", "plain_edge", "aiohttp_app"}
+    assert report["processor_us"]["lane"].keys() == {"user", "system", "total"}
+    assert report["conditions_a_check"] == report["population"]["conditions_a_check"] > 10
+    assert report["population"]["repeated_devices"] == 0
+    assert report["load"]["programs"] == 400
+    assert report["change"].keys() == {"100", "400"}
+    assert "ratio      lane/nginx" in done.stdout
+    assert find_processes(tmp_path) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["report.json"]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_run_leaves_nothing(tmp_path: Path, number: signal.Signals, code: int) -> None:
+    """Interrupted in the middle, the bench ends its servers and removes its folder."""
+    environment = make_environment({"TMPDIR": str(tmp_path)})
+    command = [*COMMAND, "--quick", "--only", "change"]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as bench:  # noqa: S603
+        assert bench.stderr is not None
+        while "publishing" not in bench.stderr.readline():
+            assert bench.poll() is None
+        assert len(find_processes(tmp_path)) > 3
+        bench.send_signal(number)
+        bench.stderr.read()
+    assert bench.returncode == code
+    assert find_processes(tmp_path) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_tool_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without wrk the bench ends with 3 and says what to install."""
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.setattr("loadtest.process.SYSTEM_PATH", "/nowhere")
+    assert main(["--only", "cost"]) == 3
+    expected = "bench: wrk is not installed (Debian: apt-get install wrk nginx-light)\n"
+    assert capsys.readouterr().err == expected
+
+
+def test_options_make_a_plan(tmp_path: Path) -> None:
+    """Rounds, seconds, sections and the report's file are options; without them everything is measured five times."""
+    plan, path = parse_arguments([])
+    assert (plan.rounds, plan.seconds, plan.compared, plan.changes, path) == (5, 5, 100_000, 200, None)
+    assert plan.sections == frozenset(SECTIONS)
+    given = ["--rounds", "7", "--seconds", "2", "--only", "load", "--only", "change", "--json", str(tmp_path / "f")]
+    plan, path = parse_arguments(given)
+    assert (plan.rounds, plan.seconds, path) == (7, 2, tmp_path / "f")
+    assert plan.wants("load")
+    assert plan.wants("cost", "change")
+    assert not plan.wants("cost", "answers")
+
+
+@pytest.mark.parametrize("arguments", [["--rounds", "0"], ["--seconds", "x"], ["--only", "nothing"]])
+def test_wrong_options_end_with_two(arguments: list[str]) -> None:
+    """A wrong option ends the bench before anything is started."""
+    with pytest.raises(SystemExit) as ended:
+        parse_arguments(arguments)
+    assert ended.value.code == 2
+
+
+def test_a_full_plan_keeps_what_is_promised() -> None:
+    """What a run without options measures is what the promises are about."""
+    plan = make_plan(SECTIONS, 5, 5, is_quick=False)
+    assert (plan.usual, plan.many) == (1_000, 10_000)
+    assert plan.compared >= 100_000
+    assert plan.changes >= 200
+
+
+def test_some_questions_ask_about_several_programs(population: Population) -> None:
+    """One of ten compared questions asks about several programs and an unknown one, and no request is lost."""
+    requests = list(population.render(population.draw_records(0, 100)))
+    questions = make_questions(requests)
+    sizes = [len(parse_question(question)["programs"]) for question in questions]
+    assert len(questions) == 100
+    assert [size > 2 for size in sizes] == [place % 10 == 0 for place in range(100)]
+    assert questions[1:10] == requests[1:10]
+
+
+def test_the_script_is_the_module(tmp_path: Path) -> None:
+    """`scripts/bench` runs the module from any folder, and hands its arguments on."""
+    script = HOME / "scripts" / "bench"
+    done = subprocess.run([script, "--help"], check=True, capture_output=True, text=True, cwd=tmp_path)  # noqa: S603
+    assert "usage: scripts/bench" in done.stdout
+    assert os.access(script, os.X_OK)

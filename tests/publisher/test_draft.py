@@ -1,0 +1,182 @@
+"""Drafts: whoever was inside a percentage stays inside, and what is hardly meant is said."""
+
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+import pytest
+
+from publisher.draft import compile_draft, complete, find_doubts, read_author
+from publisher.errors import BadDocumentError
+from ruleset.model import Program
+
+PROGRAM = "2021000000000001"
+RANDOM, OTHER = b"r" * 32, b"o" * 32
+
+
+@pytest.fixture
+def read(workshop: Any) -> Callable[..., Program]:
+    """Reads a document with these releases, each of package 1.0.0.0 unless it says otherwise."""
+
+    def run(*releases: Any, **members: Any) -> Program:
+        filled = [{"id": f"r{i}", "package": "1.0.0.0", **release} for i, release in enumerate(releases)]
+        document = workshop.document(*filled, versions=("1.0.0.0", "2.0.0.0", "3.0.0.0"), **members)
+        return read_author(orjson.dumps(document), PROGRAM)
+
+    return run
+
+
+def percent(salt: str = "", parts: int = 100) -> Any:
+    """A percentage with this salt, or none."""
+    return {"percent": {"parts": parts, **({"salt": salt} if salt else {})}}
+
+
+def salts(program: Program) -> list[str]:
+    """The salts of a program's releases."""
+    return [one.who.percent.salt for one in program.releases if one.who and one.who.percent]
+
+
+@pytest.mark.parametrize(
+    ("member", "value"), [("workspace", "demo"), ("epoch", 1), ("revision", 7), ("offers", {"expires": 1})]
+)
+def test_publishers_members_are_refused(read: Any, member: str, value: Any) -> None:
+    """An author cannot say what only the publisher may say."""
+    with pytest.raises(BadDocumentError) as caught:
+        read(**{member: value})
+    assert str(caught.value) == f"$.{member}: expected none in an author's document: the publisher sets it"
+
+
+def test_other_program_is_refused(workshop: Any) -> None:
+    """A document is published under its own name only."""
+    with pytest.raises(BadDocumentError) as caught:
+        read_author(orjson.dumps(workshop.document()), "2021000000000002")
+    assert str(caught.value) == "$.program: expected '2021000000000002' as in the address, got '2021000000000001'"
+
+
+def test_unreadable_document_is_refused_with_its_path() -> None:
+    """What the rules cannot read is refused with the place."""
+    with pytest.raises(BadDocumentError) as caught:
+        read_author(b'{"format":2}', PROGRAM)
+    assert caught.value.path == "$.format"
+
+
+def test_given_salt_is_kept(read: Any) -> None:
+    """A salt that the author gives is the author's business."""
+    assert salts(complete(read({"who": percent("mine")}), None, RANDOM)) == ["mine"]
+
+
+def test_new_salts_are_random(read: Any) -> None:
+    """Releases that are new have salts of their own, which nobody can foresee."""
+    author = read({"who": percent()}, {"who": percent()})
+    first, other = (salts(complete(author, None, randomness)) for randomness in (RANDOM, OTHER))
+    assert len({*first, *other}) == 4
+    assert all(len(salt) == 16 for salt in first)
+
+
+def test_salt_stays_with_its_release(read: Any) -> None:
+    """Raising the parts of a release keeps its salt."""
+    current = complete(read({"who": percent(parts=1)}), None, RANDOM)
+    assert salts(complete(read({"who": percent(parts=2)}), current, OTHER)) == salts(current)
+
+
+def test_salt_is_continued_from_the_current_document(read: Any) -> None:
+    """A release that continues one of the current document has its salt, rather than that of its own name."""
+    current = complete(read({"who": percent("old")}, {"who": percent("own")}), None, RANDOM)
+    author = read({"id": "r1", "who": percent(), "continues": "r0"})
+    assert salts(complete(author, current, OTHER)) == ["old"]
+
+
+def test_salt_is_continued_within_the_document(read: Any) -> None:
+    """What a release of the same document says goes before what the current one says."""
+    current = complete(read({"who": percent("old")}), None, RANDOM)
+    author = read({"who": percent("new")}, {"who": percent(), "continues": "r0"})
+    assert salts(complete(author, current, OTHER)) == ["new", "new"]
+
+
+def test_salt_is_continued_along_a_chain(read: Any) -> None:
+    """A salt is handed on through releases that have none of their own."""
+    author = read({"who": percent(), "continues": "r1"}, {"continues": "r2"}, {"who": percent("far")})
+    assert salts(complete(author, None, RANDOM)) == ["far", "far"]
+
+
+def test_ring_of_releases_ends(read: Any) -> None:
+    """Releases that continue each other get new salts."""
+    author = read({"who": percent(), "continues": "r1"}, {"who": percent(), "continues": "r0"})
+    assert all(salts(complete(author, None, RANDOM)))
+
+
+def test_chain_that_leaves_the_documents_ends(read: Any) -> None:
+    """A release that continues one which itself continues a forgotten one keeps or gets a salt."""
+    author = read({"who": percent(), "continues": "r1"}, {"continues": "forgotten"})
+    assert all(salts(complete(author, None, RANDOM)))
+
+
+def test_release_that_continues_an_unknown_one_is_refused(read: Any) -> None:
+    """A misspelt name does not draw the devices anew, unnoticed."""
+    with pytest.raises(BadDocumentError) as caught:
+        complete(read({"who": percent(), "continues": "r-17"}), None, RANDOM)
+    wanted = "expected a release of this document or of the one it replaces, got 'r-17'"
+    assert str(caught.value) == f"$.releases[0].continues: {wanted}"
+
+
+def test_known_release_may_continue_a_forgotten_one(read: Any) -> None:
+    """A release keeps its salt after the one that it continues has left the document."""
+    current = complete(read({"who": percent("s")}), None, RANDOM)
+    author = read({"who": percent(), "continues": "forgotten"})
+    assert salts(complete(author, current, OTHER)) == ["s"]
+
+
+def test_contradictions_are_refused_with_their_path(read: Any) -> None:
+    """What no edge would compile is not published."""
+    with pytest.raises(BadDocumentError) as caught:
+        compile_draft(read({"package": "9.0.0.0"}))
+    assert str(caught.value) == "$.releases[0].package: expected a version under $.packages, got '9.0.0.0'"
+
+
+def find(program: Program, now: int = 1_000) -> list[tuple[str, str]]:
+    """Path and message of each doubt."""
+    return [(doubt.path, doubt.message) for doubt in find_doubts(compile_draft(program), now)]
+
+
+@pytest.mark.parametrize(
+    "above",
+    [
+        {"package": "2.0.0.0", "who": {"users": ["u"]}},
+        {"package": "2.0.0.0", "when": [{"attribute": "city", "op": "in", "values": ["x"]}]},
+        {"package": "2.0.0.0", "clients": {"ios": {}}},
+        {"package": "2.0.0.0", "opens_at": 2_000},
+        {"package": "2.0.0.0", "closes_at": 2_000},
+        {"package": "2.0.0.0", "state": "paused"},
+        {"package": "2.0.0.0", "state": "ended"},
+    ],
+)
+def test_limited_release_hides_nothing(read: Any, above: Any) -> None:
+    """Below a release that does not take everybody, always, there is something to reach."""
+    assert find(read(above, {"package": "1.0.0.0"})) == []
+
+
+@pytest.mark.parametrize("below", [{"package": "1.0.0.0"}, {"package": "2.0.0.0", "who": {"users": ["u"]}}])
+def test_hidden_release_is_told(read: Any, below: Any) -> None:
+    """Below a release for everybody nothing of the same or a lower version is ever reached."""
+    wanted = ("$.releases[1]", "it reaches nobody: release 'r0' above it takes every device")
+    assert find(read({"package": "2.0.0.0"}, below)) == [wanted]
+
+
+@pytest.mark.parametrize(
+    "below",
+    [
+        {"package": "3.0.0.0"},
+        {"package": "1.0.0.0", "rollback": {"from": ["3.0.0.0"]}},
+        {"package": "1.0.0.0", "state": "paused"},
+    ],
+)
+def test_reachable_release_is_not_told(read: Any, below: Any) -> None:
+    """A device on a higher version passes the release for everybody by; a paused release is not meant to be reached."""
+    assert find(read({"package": "2.0.0.0"}, below)) == []
+
+
+def test_closed_release_is_told(read: Any) -> None:
+    """A release that is live and already closed is hardly meant; one that closes later is."""
+    wanted = ("$.releases[0].closes_at", "it closed at 1000, which is past (now 1000)")
+    assert find(read({"closes_at": 1_000})) == [wanted]
+    assert find(read({"closes_at": 1_001})) == []
