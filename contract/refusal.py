@@ -13,7 +13,7 @@ Json = dict[str, Any]
 Refusal = tuple[int, str]
 
 MAX_BODY_BYTES = 65_536
-MAX_STRING_BYTES = 256
+MAX_STRING = 256
 MAX_PROGRAMS = 200
 MAX_TAGS = 64
 PLATFORMS = ("android", "ios", "harmony")
@@ -84,7 +84,7 @@ def _find_programs_fault(programs: Any) -> str:
 
 
 def _is_short(value: Any) -> bool:
-    return isinstance(value, str) and len(value.encode()) <= MAX_STRING_BYTES
+    return isinstance(value, str) and len(value) <= MAX_STRING
 
 
 def _is_network(value: Any) -> bool:

@@ -4,13 +4,16 @@ It reads what workers copied into their pages and what the syncer knows; nothing
 """
 
 import mmap
+import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
+from typing import Final
 
 from aiohttp import web
 
 from edge.cache import Cache
+from edge.errors import CacheError
 from edge.metrics import FIELDS, read_page
 from edge.syncer import State
 
@@ -20,10 +23,17 @@ FRESH_S = 5
 LAG_S = 1.0
 _GAUGES = ("connections", "cursor", "ready", "load_us")
 _NOT_METRICS = ("beat", "pid")
+_STATE_GAUGES: Final[Mapping[str, Callable[[State], int]]] = {
+    "epoch": lambda state: state.position.epoch,
+    "revision": lambda state: state.position.revision,
+    "refused_documents": lambda state: len(state.refused),
+    "source_problem": lambda state: int(bool(state.problem)),
+    "head_expires_timestamp_seconds": lambda state: state.head_expires,
+}
 
 
 class Host:
-    """What is known of a host, for its operator.
+    """What is known of a host, for its operator. `now` is of the monotonic clock, as the workers' beats are.
 
     Args:
         pages: the workers' counters.
@@ -46,7 +56,10 @@ class Host:
         """Returns why this host should get no devices now; empty where it should."""
         reasons = ["draining"] if self.is_draining else []
         reasons += [f"workspace {name} has no rules" for name, state in self._states.items() if not state.position[1]]
-        last = self._cache.read_last_row()
+        try:
+            last = self._cache.read_last_row()
+        except CacheError as error:
+            return [*reasons, str(error)]
         for worker in self.read_workers():
             if not worker["ready"] or worker["beat"] < now - FRESH_S:
                 reasons.append(f"worker {worker['index']} does not serve")
@@ -63,15 +76,17 @@ class Host:
 
     def tell_status(self, now: float) -> dict[str, object]:
         """Returns everything that is known, for people and scripts."""
+        unready = self.explain_unready(now)
         return {
-            "ready": not self.explain_unready(now),
-            "unready": self.explain_unready(now),
+            "syncer": {"pid": os.getpid()},
+            "ready": not unready,
+            "unready": unready,
             "users": "unproven: user ids are taken as devices say them",
             "workers": self.read_workers(),
             "workspaces": {name: _tell_state(state, now) for name, state in self._states.items()},
         }
 
-    def tell_metrics(self, now: float) -> str:
+    def tell_metrics(self) -> str:
         """Returns the counters in the Prometheus text format."""
         lines = []
         workers = self.read_workers()
@@ -82,12 +97,11 @@ class Host:
             name = f"graywave_edge_{field}" if kind == "gauge" else f"graywave_edge_{field}_total"
             lines.append(f"# TYPE {name} {kind}")
             lines += [f'{name}{{worker="{worker["index"]}"}} {worker[field]}' for worker in workers]
-        for name, state in self._states.items():
-            label = f'{{workspace="{name}"}}'
-            lines.append(f"graywave_edge_revision{label} {state.position.revision}")
-            lines.append(f"graywave_edge_refused_documents{label} {len(state.refused)}")
-            lines.append(f"graywave_edge_source_problem{label} {int(bool(state.problem))}")
-            lines.append(f"graywave_edge_head_expires_in_seconds{label} {int(state.head_expires - now)}")
+        for field, read in _STATE_GAUGES.items():
+            lines.append(f"# TYPE graywave_edge_{field} gauge")
+            lines += [
+                f'graywave_edge_{field}{{workspace="{name}"}} {read(state)}' for name, state in self._states.items()
+            ]
         return "\n".join(lines) + "\n"
 
 
@@ -110,15 +124,15 @@ def make_admin(host: Host) -> web.Application:
         return web.json_response({"ok": True})
 
     async def ready(_request: web.Request) -> web.Response:
-        reasons = host.explain_unready(time.time())
+        reasons = host.explain_unready(time.monotonic())
         status = HTTPStatus.SERVICE_UNAVAILABLE if reasons else HTTPStatus.OK
         return web.json_response({"ready": not reasons, "unready": reasons}, status=status)
 
     async def status(_request: web.Request) -> web.Response:
-        return web.json_response(host.tell_status(time.time()))
+        return web.json_response(host.tell_status(time.monotonic()))
 
     async def metrics(_request: web.Request) -> web.Response:
-        return web.Response(text=host.tell_metrics(time.time()), content_type="text/plain")
+        return web.Response(text=host.tell_metrics(), content_type="text/plain")
 
     app = web.Application()
     app.add_routes(

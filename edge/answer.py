@@ -150,8 +150,7 @@ class Workspace:
             RefusedError: `bad_field`, an installed version that is none.
         """
         device, entries = question.device, self.entries
-        base = DEFAULT_POLL_AFTER_S
-        known = False
+        base: int | None = None
         updates: list[bytes] = []
         unknown: list[str] = []
         for program, version in question.programs.items():
@@ -160,14 +159,14 @@ class Workspace:
             if entry is None:
                 unknown.append(program)
                 continue
-            if not known or entry.poll_after < base:
-                known, base = True, entry.poll_after
+            if base is None or entry.poll_after < base:
+                base = entry.poll_after
             release, reason = evaluate(entry.program, device, installed, now)
             if reason is not _CURRENT and reason is not _NO_RELEASE and now < entry.offers_expire:
                 update = entry.updates.get(("" if release is None else release.id, reason))
                 if update is not None:
                     updates.append(update.by_base.get(installed, update.full))
-        poll_after = spread_poll(base, device.id, now)
+        poll_after = spread_poll(DEFAULT_POLL_AFTER_S if base is None else base, device.id, now)
         if updates or unknown:
             return self._encode(poll_after, updates, unknown)
         return self._idle.get(poll_after) or self._remember_idle(poll_after)

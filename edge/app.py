@@ -16,6 +16,7 @@ from edge.body import MAX_BODY_BYTES
 from edge.connection import Connections, FullError
 from edge.errors import RETRY_AFTER_S, RefusedError
 from edge.exchange import CONTINUE, JSON, MAX_HEAD_BYTES, Rules, refuse_head
+from edge.frame import Frame
 from edge.report import Seen, parse_report
 from edge.settings import EdgeSettings
 
@@ -64,7 +65,7 @@ class Handler(web.RequestHandler):
         loop: the running loop.
     """
 
-    __slots__ = ("_awaits", "_connections", "_fault", "_frame", "deadline", "ends", "life_end")
+    __slots__ = ("_awaits", "_connections", "_fault", "_frame", "_has_ended", "deadline", "ends", "life_end")
 
     def __init__(
         self, server: web.Server, connections: Connections, *, ends: bool, loop: asyncio.AbstractEventLoop
@@ -75,6 +76,7 @@ class Handler(web.RequestHandler):
         self._awaits = True
         self._frame = Frame()
         self._fault: RefusedError | None = None
+        self._has_ended = False
         self.ends = ends
         self.deadline = self.life_end = 0.0
 
@@ -112,6 +114,17 @@ class Handler(web.RequestHandler):
             self._fault = error
             return _NO_HEAD
 
+    def eof_received(self) -> bool:  # type: ignore[override]  # aiohttp's says None, the loop's protocol bool
+        """A client that sends no more still gets the answers that are owed."""
+        self._has_ended = True
+        if self._is_idle():
+            self.force_close()
+        return True
+
+    def _is_idle(self) -> bool:
+        """Says whether no answer is owed: aiohttp waits for a message and has none."""
+        return self._waiter is not None and not self._messages
+
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
@@ -126,7 +139,8 @@ class Handler(web.RequestHandler):
         self._awaits = False
         is_file = isinstance(response, web.FileResponse)
         self.deadline = self._connections.download_deadline if is_file else self._connections.idle_deadline
-        if self._connections.is_draining or self._frame.is_last or (self.ends and not is_file):
+        is_last = self._frame.is_last or (self._has_ended and not self._messages)
+        if is_last or self._connections.is_draining or (self.ends and not is_file):
             response.force_close()
 
     def expire(self) -> None:
@@ -137,8 +151,11 @@ class Handler(web.RequestHandler):
             transport.abort()
 
     def retire(self) -> None:
-        """Ends the connection with the answer that is owed, or now."""
+        """Ends the connection with the answer that is owed, or now: aiohttp's `close` leaves an idle one open."""
+        is_idle = self._is_idle()
         self.close()
+        if is_idle:
+            self.force_close()
 
     def handle_error(
         self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None

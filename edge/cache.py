@@ -8,14 +8,13 @@ and how far the workspace has come are written in one transaction, hence seen to
 import hashlib
 import logging
 import sqlite3
-import time
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from channel import DocumentName, Position
-from edge.errors import CacheError
+from channel import NOWHERE, DocumentName, Position
+from edge.errors import CacheDamageError, CacheError
 
 # Another layout is another file: old and new code on one host do not meet in one.
 FILE_NAME = "edge-1.db"
@@ -23,9 +22,26 @@ DIGEST_BYTES = 16
 # How long a reader waits for the writer's lock (it never should: WAL), in seconds.
 BUSY_S = 5.0
 
+# What SQLite says of a disk or a neighbour, not of the file: that may be good, and Redis away. Anything else is damage.
+_PASSING = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_NOMEM,
+        sqlite3.SQLITE_PERM,
+        sqlite3.SQLITE_READONLY,
+    }
+)
+_PRIMARY_CODE = 0xFF
+
 _log = logging.getLogger("graywave.edge")
 
+# In one transaction: who finds a `user_version` of 0 comes before the tables.
 _SCHEMA = """
+BEGIN IMMEDIATE;
 CREATE TABLE IF NOT EXISTS document (
     workspace TEXT NOT NULL, kind TEXT NOT NULL, id TEXT NOT NULL,
     epoch INTEGER NOT NULL, revision INTEGER NOT NULL,
@@ -39,6 +55,8 @@ CREATE TABLE IF NOT EXISTS refused (
     workspace TEXT NOT NULL, kind TEXT NOT NULL, id TEXT NOT NULL, position TEXT NOT NULL, reason TEXT NOT NULL,
     PRIMARY KEY (workspace, kind, id)
 );
+PRAGMA user_version = 1;
+COMMIT;
 """
 
 
@@ -86,83 +104,95 @@ class Cache:
     """
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / FILE_NAME
         try:
-            self._db = _open_to_write(self.path)
-        except sqlite3.DatabaseError as error:
+            folder.mkdir(parents=True, exist_ok=True)
+            with _using(self.path):
+                self._db = _open_to_write(self.path)
+        except CacheDamageError as error:
             self._db = self._start_anew(error)
+        except OSError as error:
+            raise CacheError(f"{self.path} cannot be used: {error}") from error
 
-    def _start_anew(self, error: sqlite3.Error) -> sqlite3.Connection:
-        """Sets a broken file aside, under a name that says when, and starts an empty one: Redis has it all."""
-        aside = self.path.with_suffix(f".broken-{int(time.time())}")
+    def _start_anew(self, damage: CacheDamageError) -> sqlite3.Connection:
+        """Sets a damaged file aside and starts an empty one: Redis has it all.
+
+        There is one file aside, the newest: on a disk that damages each, they must not fill it.
+        """
+        aside = self.path.with_suffix(".broken")
         try:
             self.path.replace(aside)
             for suffix in ("-wal", "-shm"):
                 Path(f"{self.path}{suffix}").unlink(missing_ok=True)
-            _log.error("%s cannot be read (%s): set aside as %s, loading anew", self.path, error, aside.name)
+            _log.error("%s: set aside as %s, loading anew", damage, aside.name)
             return _open_to_write(self.path)
-        except (OSError, sqlite3.Error) as second:
-            raise CacheError(f"{self.path} can be neither used ({error}) nor replaced ({second})") from second
+        except (OSError, sqlite3.Error) as error:
+            raise CacheError(f"{damage}, nor replaced: {error}") from error
 
     def read_positions(self, workspace: str) -> dict[DocumentName, Position]:
-        """Returns the position of every document of a workspace."""
+        """Returns the position of every document of a workspace; like every read here it raises CacheError."""
         query = "SELECT kind, id, epoch, revision FROM document WHERE workspace = ?"
-        rows = self._db.execute(query, (workspace,))
+        rows = self._read(query, workspace)
         return {DocumentName(kind, id_): Position(epoch, revision) for kind, id_, epoch, revision in rows}
 
     def read_position(self, workspace: str, name: DocumentName) -> Position | None:
         """Returns the position of one document, None where it is not there."""
         query = "SELECT epoch, revision FROM document WHERE workspace = ? AND kind = ? AND id = ?"
-        found = self._db.execute(query, (workspace, *name)).fetchone()
-        return Position(*found) if found else None
+        found = self._read(query, workspace, *name)
+        return Position(*found[0]) if found else None
 
     def read_progress(self, workspace: str) -> Position:
         """Returns how far a workspace has come, 0-0 where nothing was ever written."""
-        query = "SELECT epoch, revision FROM progress WHERE workspace = ?"
-        found = self._db.execute(query, (workspace,)).fetchone()
-        return Position(*found) if found else Position(0, 0)
+        found = self._read("SELECT epoch, revision FROM progress WHERE workspace = ?", workspace)
+        return Position(*found[0]) if found else NOWHERE
 
     def read_refused(self, workspace: str) -> list[dict[str, str]]:
         """Returns the documents that were last refused, with their reasons, for people to read."""
         query = "SELECT kind, id, position, reason FROM refused WHERE workspace = ? ORDER BY kind, id"
-        rows = self._db.execute(query, (workspace,))
+        rows = self._read(query, workspace)
         return [{"kind": kind, "id": id_, "position": at, "reason": reason} for kind, id_, at, reason in rows]
 
     def read_last_row(self) -> int:
         """Returns the number of the row that was written last."""
-        return _read_last_row(self._db)
+        with _using(self.path):
+            return _read_last_row(self._db)
+
+    def _read(self, query: str, *values: str) -> list[Any]:
+        with _using(self.path):
+            return self._db.execute(query, values).fetchall()
 
     def write(
-        self, workspace: str, documents: Sequence[Document], refused: Sequence[Refusal], progress: Position | None
+        self,
+        workspace: str,
+        documents: Sequence[Document],
+        refused: Sequence[Refusal],
+        progress: Position | None,
+        settled: Sequence[DocumentName] = (),
     ) -> None:
-        """Writes a batch in one transaction; `progress` where the workspace has come to a new position with it.
+        """Writes a batch in one transaction.
+
+        Args:
+            workspace: whose.
+            documents: verified ones; each ends what was refused under its name.
+            refused: what to tell of.
+            progress: the new position, where the workspace has come to one with this batch.
+            settled: names under which nothing has to be told of any more.
 
         Raises:
             CacheError: the disk does not take it; nothing of the batch is written.
         """
-        try:
-            with self._db:
-                row = _read_last_row(self._db)
-                for document in documents:
-                    row += 1
-                    self._write_document(workspace, document, row)
-                self._db.executemany(
-                    "REPLACE INTO refused VALUES (?, ?, ?, ?, ?)",
-                    [(workspace, *name, str(position), reason) for name, position, reason in refused],
-                )
-                if progress is not None:
-                    self._db.execute("REPLACE INTO progress VALUES (?, ?, ?, ?)", (workspace, *progress, row + 1))
-        except sqlite3.Error as error:
-            raise CacheError(f"{self.path} does not take what is written: {error}") from error
-
-    def _write_document(self, workspace: str, document: Document, row: int) -> None:
-        key = (workspace, *document.name)
-        self._db.execute(
-            "REPLACE INTO document VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            (*key, *document.position, row, document.envelope, _digest(document.envelope)),
-        )
-        self._db.execute("DELETE FROM refused WHERE workspace = ? AND kind = ? AND id = ?", key)
+        ended = [(workspace, *name) for name in (*settled, *(document.name for document in documents))]
+        told = [(workspace, *name, str(position), reason) for name, position, reason in refused]
+        with _using(self.path), self._db:
+            self._db.execute("BEGIN IMMEDIATE")
+            last = _read_last_row(self._db)
+            rows = [_make_row(workspace, document, last + i) for i, document in enumerate(documents, 1)]
+            self._db.executemany("REPLACE INTO document VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+            self._db.executemany("DELETE FROM refused WHERE workspace = ? AND kind = ? AND id = ?", ended)
+            self._db.executemany("REPLACE INTO refused VALUES (?, ?, ?, ?, ?)", told)
+            if progress is not None:
+                row = last + len(rows) + 1
+                self._db.execute("REPLACE INTO progress VALUES (?, ?, ?, ?)", (workspace, *progress, row))
 
     def close(self) -> None:
         """Closes the file."""
@@ -219,14 +249,26 @@ class CacheReader:
             self._db = None
 
 
+@contextmanager
+def _using(path: Path) -> Iterator[None]:
+    """Turns SQLite's errors into this package's; raises CacheError, CacheDamageError where the file itself is bad."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & _PRIMARY_CODE
+        kind = CacheError if code in _PASSING else CacheDamageError
+        raise kind(f"{path} cannot be used: {error}") from error
+
+
 def _open_to_write(path: Path) -> sqlite3.Connection:
-    db = sqlite3.connect(path, isolation_level="IMMEDIATE", timeout=BUSY_S)
+    db = sqlite3.connect(path, isolation_level=None, timeout=BUSY_S)
     try:
         db.execute("PRAGMA journal_mode = WAL")
         # A crash of the machine may lose the last commits, never the file; Redis has them.
         db.execute("PRAGMA synchronous = NORMAL")
         db.executescript(_SCHEMA)
         _refuse_damage(db)
+        _mark_damaged_rows(db)
     except BaseException:
         db.close()
         raise
@@ -239,10 +281,24 @@ def _refuse_damage(db: sqlite3.Connection) -> None:
         raise sqlite3.DatabaseError(f"quick_check found {found}")
 
 
+def _mark_damaged_rows(db: sqlite3.Connection) -> None:
+    """Forgets the position of rows whose digest does not fit, and tells of them: so they are fetched again."""
+    db.create_function("digest", 1, _digest, deterministic=True)
+    with db:
+        db.execute("BEGIN IMMEDIATE")
+        db.execute(
+            "REPLACE INTO refused SELECT workspace, kind, id, epoch || '-' || revision, 'its row in edge.db is damaged'"
+            " FROM document WHERE digest(envelope) != digest AND epoch > 0"
+        )
+        db.execute("UPDATE document SET epoch = 0, revision = 0 WHERE digest(envelope) != digest AND epoch > 0")
+
+
 def _read_batch(db: sqlite3.Connection, after: int) -> Batch:
     with closing(db.cursor()) as cursor:
         cursor.execute("BEGIN")
         try:
+            if not cursor.execute("PRAGMA user_version").fetchone()[0]:
+                return Batch([], {}, 0)  # the syncer is just making it
             query = "SELECT row, workspace, kind, id, envelope, digest FROM document WHERE row > ? ORDER BY row"
             rows = [_read_row(*found) for found in cursor.execute(query, (after,))]
             query = "SELECT workspace, epoch, revision FROM progress WHERE row > ?"
@@ -259,6 +315,11 @@ def _read_row(row: int, workspace: str, kind: str, id_: str, envelope: bytes, di
 def _read_last_row(db: sqlite3.Connection) -> int:
     query = "SELECT max((SELECT coalesce(max(row), 0) FROM document), (SELECT coalesce(max(row), 0) FROM progress))"
     return int(db.execute(query).fetchone()[0])
+
+
+def _make_row(workspace: str, document: Document, row: int) -> tuple[object, ...]:
+    envelope = document.envelope
+    return (workspace, *document.name, *document.position, row, envelope, _digest(envelope))
 
 
 def _digest(envelope: bytes) -> bytes:

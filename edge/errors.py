@@ -34,6 +34,10 @@ class CacheError(EdgeError):
     """The host's `edge.db` cannot be used; the operator must look at the data folder's disk."""
 
 
+class CacheDamageError(CacheError):
+    """The host's `edge.db` is damaged: the syncer must begin anew, and sets it aside."""
+
+
 class RefusedError(EdgeError):
     """A request that gets an error instead of an answer.
 

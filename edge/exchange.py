@@ -43,7 +43,7 @@ class Rules:
         question = parse_question(body)
         workspace = self.workspaces.get(question.workspace) or self.find_workspace(question.workspace)
         self.counters.checks += 1
-        if workspace.position == NOWHERE:
+        if workspace.position is NOWHERE:
             raise RefusedError("no_ruleset", f"the rules of {question.workspace!r} have not arrived yet")
         return workspace.answer(question, now)
 

@@ -18,7 +18,8 @@ from edge.errors import RETRY_AFTER_S, RefusedError
 from edge.exchange import CONTINUE, JSON, MAX_HEAD_BYTES, Rules, read_length, refuse_head
 
 REQUEST_LINE: Final = b"POST /v1/check HTTP/1.1\r\n"
-HEAD_END: Final = b"\r\n\r\n"
+# What ends a head: the end of its last line stays with the head.
+BLANK_LINE: Final = b"\n\r\n"
 # The fields that decide, in a head in lower case; httptools has refused every other way to write one.
 _find_fields: Final = re.compile(
     rb"\r\n(host|content-length|content-type|transfer-encoding|expect):[ \t]*([^\r]*)"
@@ -32,7 +33,7 @@ DOUBTFUL: Final = frozenset([b"content-", b"connection:", b"transfer-encoding", 
 # A head with these three, and a Content-Type of just that, needs no second look.
 USUAL_FIELDS: Final = 3
 USUAL_TYPE: Final = JSON.encode()
-# How many combinations of usual lines are remembered: mostly one for each length of a body.
+# How many combinations of usual lines, mostly one for each length of a body, and responses of a second are remembered.
 MAX_REMEMBERED = 4_096
 _NO_CALLBACKS: Final = object()
 
@@ -48,42 +49,39 @@ class HeadReader:
     def __init__(self) -> None:
         self._lengths: dict[tuple[bytes, ...], int] = {}
         self._unfinished: list[bool] = []
-        self._parser = self._make_parser()
+        self._renew()
 
-    def read(self, data: bytes, start: int) -> tuple[int, bool, bool]:
-        """Returns what `read_head` does for the head that ends before `start`; `data` may hold more than its message.
+    def read(self, data: bytes, head: bytes, available: int) -> tuple[int, bool, bool]:
+        """Returns what `read_head` does for a head.
+
+        Args:
+            data: the bytes that the head begins.
+            head: from the request line to the line before the blank one.
+            available: how many bytes follow the blank line in `data`.
 
         Raises:
             RefusedError: not a head of HTTP/1.1, or not one of a check.
         """
-        head = data[:start]
         lines = tuple(_find_lines(head.lower()))
         length = self._lengths.get(lines)
-        if length is None:
-            found = read_head(head)
-            if found[1:] == (True, False) and DOUBTFUL.isdisjoint(lines):
-                self._remember(lines, found[0])
-            return found
-        if len(data) == start + length and self._is_message(data):
-            return length, True, False
-        return read_head(head)
+        if length == available:
+            self._unfinished.append(True)
+            try:
+                self._feed(data)
+                if not self._unfinished:
+                    return length, True, False
+            except httptools.HttpParserError:
+                pass  # judged anew, alone, below
+            self._renew()
+        found = read_head(head + BLANK_LINE)
+        if found[1:] == (True, False) and DOUBTFUL.isdisjoint(lines):
+            self._remember(lines, found[0])
+        return found
 
-    def _is_message(self, data: bytes) -> bool:
-        """Says whether httptools takes these bytes for one whole message, and waits for the next."""
-        self._unfinished.append(True)
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserError:
-            self._parser = self._make_parser()
-            return False
-        if self._unfinished:
-            self._parser = self._make_parser()
-            return False
-        return True
-
-    def _make_parser(self) -> httptools.HttpRequestParser:
+    def _renew(self) -> None:
+        """A parser that has seen what it did not like is not used again."""
         self._unfinished.clear()
-        return httptools.HttpRequestParser(_Callbacks(self._unfinished.clear))
+        self._feed = httptools.HttpRequestParser(_Callbacks(self._unfinished.clear)).feed_data
 
     def _remember(self, lines: tuple[bytes, ...], length: int) -> None:
         if len(self._lengths) >= MAX_REMEMBERED:
@@ -135,7 +133,7 @@ class Lane(asyncio.Protocol):
     Args:
         rules: what checks are answered from.
         connections: where the connection is registered.
-        writer: makes the heads of answers.
+        writer: makes responses.
         reader: reads the heads of requests.
         hand_over: makes the protocol that takes a connection over.
     """
@@ -159,7 +157,7 @@ class Lane(asyncio.Protocol):
         self,
         rules: Rules,
         connections: Connections,
-        writer: "HeadWriter",
+        writer: "Writer",
         reader: HeadReader,
         hand_over: Callable[[], Any],
     ) -> None:
@@ -220,29 +218,26 @@ class Lane(asyncio.Protocol):
     def _serve(self, data: bytes) -> bytes:
         """Serves what begins at the start of `data`; returns the bytes of a message that is not yet whole."""
         while data.startswith(REQUEST_LINE):
-            start = data.find(HEAD_END, 0, MAX_HEAD_BYTES) + len(HEAD_END)
-            if start < len(HEAD_END):
+            head, blank, body = data.partition(BLANK_LINE)
+            if not blank or len(head) > MAX_HEAD_BYTES - len(BLANK_LINE):
                 return self._wait_for_head(data)
             try:
-                length, keeps_alive, expects = self._reader.read(data, start)
+                length, keeps_alive, expects = self._reader.read(data, head, len(body))
             except RefusedError as error:
                 return self._refuse(error)
-            stop = start + length
-            if expects or len(data) < stop:
-                if expects and not self._continued:
-                    self._continued = True
-                    self._transport.write(CONTINUE)
-                if len(data) < stop:
-                    self._needed = stop
-                    return data
-            self._answer(data[start:stop], keeps_alive and not self._retired)
-            if self._transport.is_closing():
+            if expects and not self._continued:
+                self._continued = True
+                self._transport.write(CONTINUE)
+            if len(body) < length:
+                self._needed = len(data) - len(body) + length
+                return data
+            data = body[length:]
+            if not self._answer(body if not data else body[:length], keeps_alive and not self._retired):
                 return b""
-            data = data[stop:]
         return data if REQUEST_LINE.startswith(data) else self._give_away(data)
 
-    def _answer(self, body: bytes, keeps_alive: bool) -> None:  # noqa: FBT001 - of the message being answered
-        """Answers one check."""
+    def _answer(self, body: bytes, keeps_alive: bool) -> bool:  # noqa: FBT001 - of the message being answered
+        """Answers one check; says whether the connection goes on."""
         rules, transport = self._rules, self._transport
         self._needed, self._continued = 0, False
         self.deadline = self._connections.idle_deadline
@@ -250,16 +245,17 @@ class Lane(asyncio.Protocol):
             answer = rules.check(body, rules.now)
         except RefusedError as error:
             rules.counters.refused += 1
-            transport.write(self._writer.write_refusal(error, keeps_alive) + error.body)
+            transport.write(self._writer.write_refusal(error, keeps_alive))
         else:
-            transport.write(self._writer.write_ok(len(answer), keeps_alive) + answer)
+            transport.write(self._writer.write_ok(answer, keeps_alive))
         if not keeps_alive:
             transport.close()
+        return keeps_alive
 
     def _refuse(self, error: RefusedError) -> bytes:
         """Refuses a message after which nothing on the connection can be trusted."""
         self._rules.counters.refused += 1
-        self._transport.write(self._writer.write_refusal(error, keeps_alive=False) + error.body)
+        self._transport.write(self._writer.write_refusal(error, keeps_alive=False))
         self._transport.close()
         return b""
 
@@ -284,35 +280,36 @@ class Lane(asyncio.Protocol):
         return b""
 
 
-class HeadWriter:
-    """Makes the heads of answers: bytes that change once a second, with the Date, and are remembered by length."""
+class Writer:
+    """Writes whole responses, head and body; those of the current second are remembered, since most are alike."""
 
     def __init__(self) -> None:
-        self._ok: dict[int, bytes] = {}
-        self._date = b""
+        self._ok: dict[bytes, bytes] = {}
+        self._fields = b""
         self.tick(0)
 
     def tick(self, now: int) -> None:
-        """Once a second: the Date of the answers from now on."""
-        self._date = b"\r\nDate: %b\r\nContent-Type: %b\r\nContent-Length: " % (
-            formatdate(now, usegmt=True).encode(),
-            JSON.encode(),
-        )
+        """Once a second: the Date of the responses from now on."""
+        date, json = formatdate(now, usegmt=True).encode(), JSON.encode()
+        self._fields = b"\r\nDate: %b\r\nContent-Type: %b\r\nContent-Length: " % (date, json)
         self._ok = {}
 
-    def write_ok(self, length: int, keeps_alive: bool) -> bytes:  # noqa: FBT001 - of the message being answered
-        """Returns the head of an answer with a body of that many bytes."""
+    def write_ok(self, body: bytes, keeps_alive: bool) -> bytes:  # noqa: FBT001 - of the message being answered
+        """Returns the response with an answer."""
         if not keeps_alive:
-            return b"HTTP/1.1 200 OK%b%d\r\nConnection: close\r\n\r\n" % (self._date, length)
-        head = self._ok.get(length)
-        if head is None:
-            head = self._ok[length] = b"HTTP/1.1 200 OK%b%d\r\n\r\n" % (self._date, length)
-        return head
+            return b"HTTP/1.1 200 OK%b%d\r\nConnection: close\r\n\r\n%b" % (self._fields, len(body), body)
+        return self._ok.get(body) or self._remember(body)
+
+    def _remember(self, body: bytes) -> bytes:
+        if len(self._ok) >= MAX_REMEMBERED:
+            self._ok.clear()
+        response = self._ok[body] = b"HTTP/1.1 200 OK%b%d\r\n\r\n%b" % (self._fields, len(body), body)
+        return response
 
     def write_refusal(self, error: RefusedError, keeps_alive: bool) -> bytes:  # noqa: FBT001 - as above
-        """Returns the head of a refusal."""
-        status = error.status
+        """Returns the response with a refusal."""
+        status, body = error.status, error.body
         retry = b"\r\nRetry-After: %d" % RETRY_AFTER_S if status == status.SERVICE_UNAVAILABLE else b""
         close = b"" if keeps_alive else b"\r\nConnection: close"
         line = b"HTTP/1.1 %d %b%b%b" % (status.value, status.phrase.encode(), retry, close)
-        return b"%b%b%d\r\n\r\n" % (line, self._date, len(error.body))
+        return b"%b%b%d\r\n\r\n%b" % (line, self._fields, len(body), body)

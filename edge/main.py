@@ -4,10 +4,11 @@ import asyncio
 import contextlib
 import ctypes
 import logging
-import mmap
+import os
 import signal
 import socket
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,83 +19,124 @@ from channel import Feed
 from edge import parent
 from edge.admin import Host, make_admin
 from edge.cache import Cache
-from edge.metrics import open_page
+from edge.errors import CacheError
+from edge.metrics import keep_beating, open_page
 from edge.settings import EdgeSettings, read_settings
 from edge.syncer import WorkspaceSync
 from edge.worker import Worker
 from settings.address import split_address
-from trust import Root, read_root
+from trust import Root, TrustError, read_root
 
 PR_SET_PDEATHSIG = 1
+# How long operators' requests may take to end at a stop, in seconds.
+ADMIN_STOP_S = 1.0
+# How often the tasks of a stopping syncer are cancelled, in seconds: Python 3.11's `wait_for`, in redis-py, may
+# swallow a cancellation.
+CANCEL_EVERY_S = 0.2
+
+_log = logging.getLogger("graywave.edge")
 
 
 def run_edge(settings: EdgeSettings, config: Path | None) -> None:
     """Runs an edge host until SIGTERM or SIGINT; `settings` are what `config` and the environment say.
 
     Raises:
-        OSError: an address cannot be listened on.
-        RootError: a workspace's root file is none.
+        OSError: an address cannot be listened on, or the data folder not be made.
+        ValueError: a workspace's root file is none, or another's.
     """
     for name, path in settings.workspaces.items():
         _read_root(name, path)
-    host, port = split_address(settings.listen)
-    parent.refuse_taken(host, port)
-    parent.refuse_taken(*split_address(settings.admin))
-    listeners = parent.bind(host, port, settings.workers)
-    parent.Parent(listeners, str(config.absolute()) if config else "", settings.drain_delay_s).run()
+    settings.data.mkdir(parents=True, exist_ok=True)
+    listeners = parent.bind(*split_address(settings.listen), settings.workers)
+    (admin,) = parent.bind(*split_address(settings.admin), 1)
+    _log.info("devices at %s, operators at %s", _name(listeners[0]), _name(admin))
+    parent.Parent(listeners, admin, str(config.absolute()) if config else "", settings.drain_delay_s).run()
 
 
 def run_child(spec: Mapping[str, Any], environ: Mapping[str, str]) -> None:
-    """Runs a syncer or a worker; `spec` is what the parent hands it: role, config file, descriptors."""
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, parent.SIGNALS)
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    """Runs a syncer or a worker; `spec` is what the parent hands it: role, process id, config file, descriptors."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the parent decides
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, parent.SIGNALS)
+    _die_with(spec["parent"])
     logging.basicConfig(level=logging.INFO, format=f"%(asctime)s {spec['role']} %(levelname)s %(message)s")
+    logging.getLogger("aiohttp.access").setLevel(logging.WARNING)  # a line a request is the balancer's to write
     settings = read_settings(Path(spec["config"]) if spec["config"] else None, environ)
-    if spec["role"] == "syncer":
-        pages = [open_page(descriptor) for descriptor in spec["pages"]]
-        wakes = [socket.socket(fileno=descriptor) for descriptor in spec["wakes"]]
-        uvloop.run(_run_syncer(settings, pages, wakes))
-    else:
-        listener, wake = (socket.socket(fileno=spec[name]) for name in ("listener", "wake"))
-        uvloop.run(Worker(settings, listener, wake, open_page(spec["page"])).run())
+    try:
+        uvloop.run(_run_syncer(settings, spec) if spec["role"] == "syncer" else _run_worker(settings, spec))
+    except CacheError as error:
+        _log.critical("%s", error)
+        sys.exit(1)
 
 
-async def _run_syncer(settings: EdgeSettings, pages: list[mmap.mmap], wakes: list[socket.socket]) -> None:
+def _die_with(parent_pid: int) -> None:
+    """Linux ends this process when its parent ends; one that has ended already is noticed here."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent_pid:
+        sys.exit("the parent is gone")
+
+
+async def _run_worker(settings: EdgeSettings, spec: Mapping[str, Any]) -> None:
+    listener, wake = (socket.socket(fileno=spec[name]) for name in ("listener", "wake"))
+    await Worker(settings, listener, wake, open_page(spec["page"])).run()
+
+
+async def _run_syncer(settings: EdgeSettings, spec: Mapping[str, Any]) -> None:
     cache = Cache(settings.data)
-
-    def wake() -> None:
-        for waker in wakes:
-            with contextlib.suppress(BlockingIOError):
-                waker.send(b"!", socket.MSG_DONTWAIT)
-
-    syncs = [_make_sync(name, path, settings, cache, wake) for name, path in settings.workspaces.items()]
-    states = {name: sync.state for name, sync in zip(settings.workspaces, syncs, strict=True)}
-    host = Host(pages, states, cache)
+    wake = _make_wake([socket.socket(fileno=descriptor) for descriptor in spec["wakes"]])
+    syncs = {name: _make_sync(name, path, settings, cache, wake) for name, path in settings.workspaces.items()}
+    host = Host([open_page(page) for page in spec["pages"]], {name: sync.state for name, sync in syncs.items()}, cache)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     loop.add_signal_handler(signal.SIGUSR1, setattr, host, "is_draining", True)  # noqa: FBT003 - setattr's own
-    runner = web.AppRunner(make_admin(host), access_log=None)
+    runner = web.AppRunner(make_admin(host), access_log=None, shutdown_timeout=ADMIN_STOP_S)
     await runner.setup()
-    await web.TCPSite(runner, *split_address(settings.admin)).start()
-    tasks = [asyncio.create_task(sync.run()) for sync in syncs]
-    await stop.wait()
+    await web.SockSite(runner, socket.socket(fileno=spec["admin"])).start()
+    tasks = [asyncio.create_task(sync.run()) for sync in syncs.values()]
+    tasks.append(asyncio.create_task(keep_beating(open_page(spec["page"]))))
     for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+        task.add_done_callback(lambda _: stop.set())  # none ends by itself: what fails here begins anew
+    await stop.wait()
+    await _end(tasks)
     await runner.cleanup()
     cache.close()
+    for task in tasks:
+        if not task.cancelled():
+            task.result()
 
 
-def _make_sync(name: str, path: Path, settings: EdgeSettings, cache: Cache, wake: Any) -> WorkspaceSync:
+async def _end(tasks: Sequence["asyncio.Task[None]"]) -> None:
+    while not all(task.done() for task in tasks):
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks, timeout=CANCEL_EVERY_S)
+
+
+def _make_wake(wakes: Sequence[socket.socket]) -> Callable[[], None]:
+    def wake() -> None:
+        for waker in wakes:
+            with contextlib.suppress(BlockingIOError):  # it has not heeded the last ones yet, and will
+                waker.send(b"!", socket.MSG_DONTWAIT)
+
+    return wake
+
+
+def _make_sync(name: str, path: Path, settings: EdgeSettings, cache: Cache, wake: Callable[[], None]) -> WorkspaceSync:
     root = _read_root(name, path)
     return WorkspaceSync(name, root, Feed(settings.redis, name, root.keys("channel")), cache, wake)
 
 
 def _read_root(name: str, path: Path) -> Root:
     """A root file that is pinned for a workspace has to be that workspace's."""
-    root = read_root(path.read_bytes())
+    try:
+        root = read_root(path.read_bytes())
+    except TrustError as error:
+        raise ValueError(f"{path}: {error}") from error
     if root.workspace != name:
         raise ValueError(f"{path}: expected the root of workspace {name!r}, got that of {root.workspace!r}")
     return root
+
+
+def _name(listener: socket.socket) -> str:
+    host, port, *_ = listener.getsockname()
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

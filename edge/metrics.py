@@ -1,13 +1,17 @@
 """A worker's counters: plain integers while it works, copied once a second into a page that other processes read.
 
-The page is a shared memory map, one a worker, made by the parent. It is also the worker's heartbeat: the last copy's
-time stands in it. Nothing here is ever waited for.
+The page is a shared memory map, one a process, made by the parent. It is also the heartbeat: the last copy's time
+stands in it. Nothing here is ever waited for.
 """
 
+import asyncio
 import mmap
+import os
 import struct
+import time
 from typing import Final
 
+BEAT_S = 1.0
 FIELDS: Final = (
     "beat",
     "pid",
@@ -33,7 +37,10 @@ _LAYOUT = struct.Struct(f"<{len(FIELDS)}Q")
 
 
 class Counters:
-    """What one worker counts. `beat` is the second of the last copy, `cursor` the newest row it has applied.
+    """What one worker counts. `cursor` is the newest row that it has applied.
+
+    `beat` is when the last copy was made, in seconds of the clock that all processes of a machine share and nobody sets
+    (CLOCK_MONOTONIC); 0 before the first.
 
     `downloaded` to `fell_back` count the events of reports by outcome; they and all others only grow, except:
     `connections` is how many are open now; `load_us` is how long loading took at the start, in microseconds.
@@ -64,6 +71,10 @@ class Counters:
     cursor: int
     load_us: int
 
+    def mark_beat(self) -> None:
+        """Says that the process is alive now."""
+        self.beat = int(time.monotonic())
+
     def write(self, page: mmap.mmap) -> None:
         """Copies the counters into their page."""
         _LAYOUT.pack_into(page, 0, *[getattr(self, field) for field in FIELDS])
@@ -77,3 +88,13 @@ def read_page(page: mmap.mmap) -> dict[str, int]:
 def open_page(descriptor: int) -> mmap.mmap:
     """Maps the page behind an inherited descriptor."""
     return mmap.mmap(descriptor, PAGE_BYTES)
+
+
+async def keep_beating(page: mmap.mmap) -> None:
+    """Shows that this process's loop turns, for as long as it does."""
+    counters = Counters()
+    counters.pid = os.getpid()
+    while True:
+        counters.mark_beat()
+        counters.write(page)
+        await asyncio.sleep(BEAT_S)

@@ -3,8 +3,10 @@
 It knows JSON and the limits of `contract/check.md`; what the answer is, is not its business.
 """
 
+from typing import Annotated
+
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from edge.body import Text, decode_body
 from edge.errors import RefusedError
@@ -21,7 +23,7 @@ class Question(Struct, frozen=True, gc=False):
 
     workspace: Text
     device: Device
-    programs: dict[Text, Text]
+    programs: Annotated[dict[Text, Text], Meta(min_length=1, max_length=MAX_PROGRAMS)]
 
 
 class _Versions(dict[str, int]):
@@ -50,9 +52,4 @@ def parse_question(body: bytes) -> Question:
     Raises:
         RefusedError: `malformed_json`, `missing_field`, `bad_field`, `too_many_programs` or `too_large`.
     """
-    question = decode_body(body, _decoder)
-    count = len(question.programs)
-    if not 0 < count <= MAX_PROGRAMS:
-        code = "too_many_programs" if count else "bad_field"
-        raise RefusedError(code, f"expected 1 to {MAX_PROGRAMS} programs, got {count} - at `$.programs`")
-    return question
+    return decode_body(body, _decoder)

@@ -1,10 +1,11 @@
 """The edge's settings: one frozen dataclass, read once, every problem reported together."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from channel import ChannelError, Keys, connect
 from settings import read
 from settings.address import split_address
 
@@ -57,12 +58,27 @@ class EdgeSettings:
         """Refuses what a field's type alone cannot show.
 
         Raises:
-            ValueError: an address is none, or no workspace is named.
+            ValueError: an address is none, or no workspace is named, or by what is no name; names all of these.
         """
-        split_address(self.listen)
-        split_address(self.admin)
+        problems = list(self._find_problems())
+        if problems:
+            raise ValueError("; ".join(problems))
+
+    def _find_problems(self) -> Iterator[str]:
+        yield from _attempt(split_address, self.listen, self.admin)
+        yield from _attempt(Keys.of, *self.workspaces)
+        # Made and not used: it reaches for nothing before it is asked something.
+        yield from _attempt(lambda url: connect(url, 1.0), self.redis)
         if not self.workspaces:
-            raise ValueError("expected at least one workspace, got none")
+            yield "expected at least one workspace, got none"
+
+
+def _attempt(read: Callable[[str], object], *texts: str) -> Iterator[str]:
+    for text in texts:
+        try:
+            read(text)
+        except (ValueError, ChannelError) as error:
+            yield str(error)
 
 
 def read_settings(toml: Path | None, environ: Mapping[str, str]) -> EdgeSettings:

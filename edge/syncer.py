@@ -18,15 +18,17 @@ from channel import (
     DocumentName,
     EnvelopeError,
     Feed,
+    Head,
     LogCut,
     Position,
+    SourceError,
     Standing,
     judge_head,
     open_envelope,
 )
 from edge.answer import compile_entry
 from edge.cache import Cache, Document, Refusal
-from edge.errors import CacheError
+from edge.errors import CacheDamageError, CacheError
 from ruleset import DocumentError, parse_program
 from trust import Root
 
@@ -43,7 +45,10 @@ _log = logging.getLogger("graywave.edge")
 
 @dataclass(slots=True)
 class State:
-    """How a workspace stands, for people: where it is, what its source is like, and since when."""
+    """How a workspace stands, for people: where it is, and what its source is like.
+
+    `looked_at` is in seconds of the monotonic clock, `head_expires` since 1970.
+    """
 
     position: Position
     standing: str = "unknown"
@@ -80,6 +85,8 @@ def judge_document(
         compile_entry(program)
     except (EnvelopeError, DocumentError) as error:
         return Refusal(name, claimed, str(error))
+    except Exception as error:  # noqa: BLE001 - one document that surprises must not keep out all others
+        return Refusal(name, claimed, f"it cannot be compiled: {error!r}")
     return Document(name, claimed, envelope)
 
 
@@ -104,11 +111,19 @@ class WorkspaceSync:
         self.state = State(cache.read_progress(name), refused=cache.read_refused(name))
 
     async def run(self) -> None:
-        """Follows for ever; whatever Redis does, it goes on."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._listen())
-            group.create_task(self._remind())
-            group.create_task(self._follow())
+        """Follows for ever; whatever Redis does, it goes on.
+
+        Raises:
+            CacheDamageError: wrapped in a group; the file has to be opened anew.
+        """
+        self._hinted.set()  # the first look waits for no subscription, which Redis may not grant for long
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._listen())
+                group.create_task(self._remind())
+                group.create_task(self._follow())
+        finally:
+            await self._feed.close()
 
     async def _listen(self) -> None:
         async with contextlib.aclosing(self._feed.subscribe()) as hints:
@@ -128,43 +143,54 @@ class WorkspaceSync:
             await asyncio.sleep(GATHER_S)
 
     async def look(self) -> None:
-        """Looks at the head once, and takes what is new; problems go to the state and, when they change, to the log."""
-        problem = ""
+        """Looks at the head once, and takes what is new; problems go to the state and, when they change, to the log.
+
+        Raises:
+            CacheDamageError: the file has to be opened anew.
+        """
+        surprise = None
         try:
-            await self._take_news()
+            problem = await self._take_news()
+        except CacheDamageError:
+            raise
         except (ChannelError, CacheError) as error:
             problem = str(error)
         except Exception as error:  # noqa: BLE001 - one surprise must not keep a host from following for ever
-            _log.exception("following %s failed", self._name)
-            problem = repr(error)
+            problem, surprise = repr(error), error
         if problem != self.state.problem:
-            _log.warning("workspace %s: %s", self._name, problem or "following again")
+            _log.warning("workspace %s: %s", self._name, problem or "following again", exc_info=surprise)
         self.state.problem = problem
-        self.state.looked_at = time.time()
+        self.state.looked_at = time.monotonic()
 
-    async def _take_news(self) -> None:
+    async def _take_news(self) -> str:
+        """Takes what is new; returns what is wrong with the source, empty where nothing is."""
         state = self.state
         head = await self._feed.read_head()
-        standing = judge_head(state.position, head)
-        if standing is not state.standing and standing in (Standing.EMPTY, Standing.OLDER):
-            _log.error("workspace %s: redis came back %s; serving %s on", self._name, standing, state.position)
-        state.standing = standing
-        if head is None or standing is Standing.OLDER:
-            return
+        state.standing = judge_head(state.position, head)
+        if head is None or state.standing is Standing.OLDER:
+            return f"redis is {state.standing}: serving what is here, {state.position}"
         state.head_expires = head.expires
-        if standing is Standing.CURRENT:
-            return
-        found = await self._feed.changes_since(state.position, head.position)
-        if isinstance(found, LogCut):
-            names = await self._list_newer()
-        else:
-            names = list(dict.fromkeys(change.name for change in found.changes))
-        await self._take(names, head.position)
+        if state.standing is Standing.NEWER:
+            await self._take(await self._list_news(head), head.position)
+            state.standing = Standing.CURRENT
+        elif state.refused:
+            # What was refused may have been mended where it lies, or be readable for a newer edge.
+            names = [DocumentName(refusal["kind"], refusal["id"]) for refusal in state.refused]
+            await self._take(random.sample(names, min(len(names), CHUNK)), head.position)
+        if head.expires <= time.time():
+            return f"the head has expired: no publisher has signed one since {head.issued}"
+        return ""
 
-    async def _list_newer(self) -> list[DocumentName]:
-        """Every document that the index has at another position than this host."""
+    async def _list_news(self, head: Head) -> list[DocumentName]:
+        """What has changed between this host's position and the head's."""
+        found = await self._feed.changes_since(self.state.position, head.position)
+        if not isinstance(found, LogCut):
+            return list(dict.fromkeys(change.name for change in found.changes))
+        _log.info("workspace %s: comparing the index, because the log was cut: %s", self._name, found.reason)
         here = self._cache.read_positions(self._name)
         index = await self._feed.index()
+        if len(index) < head.documents:
+            raise SourceError(f"expected {head.documents} documents in the index of redis, got {len(index)}")
         return [name for name, position in index.items() if here.get(name) != position]
 
     async def _take(self, names: Sequence[DocumentName], until: Position) -> None:
@@ -179,16 +205,23 @@ class WorkspaceSync:
             self._write([], until)
         self.state.position = until
 
-    def _write(self, found: Iterable[tuple[DocumentName, bytes | None]], progress: Position | None) -> None:
-        judged = [
-            judge_document(envelope, self._name, name, self._root, self._cache.read_position(self._name, name))
-            for name, envelope in found
+    def _write(self, found: Iterable[tuple[DocumentName, bytes | None]], until: Position | None) -> None:
+        """Writes and tells what differs from what is known; looking again at what was refused changes nothing."""
+        judged = {name: self._judge(name, envelope) for name, envelope in found}
+        known = {(refusal["kind"], refusal["id"]): refusal["reason"] for refusal in self.state.refused}
+        documents = [item for item in judged.values() if isinstance(item, Document)]
+        refused = [
+            item for item in judged.values() if isinstance(item, Refusal) and known.get(item.name) != item.reason
         ]
-        documents = [item for item in judged if isinstance(item, Document)]
-        refused = [item for item in judged if isinstance(item, Refusal)]
+        settled = [name for name, item in judged.items() if item is None and name in known]
+        progress = until if until != self.state.position else None
+        if not (documents or refused or settled or progress):
+            return
         for name, position, reason in refused:
             _log.error("workspace %s: %s at %s refused: %s", self._name, name, position, reason)
-        self._cache.write(self._name, documents, refused, progress)
-        if refused or self.state.refused:
-            self.state.refused = self._cache.read_refused(self._name)
+        self._cache.write(self._name, documents, refused, progress, settled)
+        self.state.refused = self._cache.read_refused(self._name)
         self._wake()
+
+    def _judge(self, name: DocumentName, envelope: bytes | None) -> Document | Refusal | None:
+        return judge_document(envelope, self._name, name, self._root, self._cache.read_position(self._name, name))

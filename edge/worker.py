@@ -13,7 +13,8 @@ import signal
 import socket
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
 
 from aiohttp import web
 
@@ -24,7 +25,7 @@ from edge.app import Handler, make_app
 from edge.cache import CacheReader, Row
 from edge.connection import Connections
 from edge.exchange import Rules
-from edge.lane import HeadReader, HeadWriter, Lane
+from edge.lane import HeadReader, Lane, Writer
 from edge.metrics import Counters
 from edge.settings import EdgeSettings
 from ruleset import DocumentError, parse_program
@@ -34,8 +35,10 @@ from trust import read_root
 SLICE = 20
 # With each whole second of the clock, which rules and the Date of answers go by.
 TICK_S = 1.0
-# How long connections may take to end after a SIGTERM.
+# How long connections may take to end after a SIGTERM, and then what aiohttp still answers; both end within the time
+# that the parent gives, in seconds.
 DRAIN_S = 10.0
+APP_STOP_S = 1.0
 BACKLOG = 4_096
 PROGRAM_KIND = "program"
 
@@ -106,8 +109,8 @@ class Follower:
         if row.envelope is not None:
             try:
                 return compile_entry(parse_program(cut_payload(row.envelope)))
-            except DocumentError as error:
-                problem = str(error)
+            except Exception as error:  # noqa: BLE001 - one document that surprises must not keep out all others
+                problem = str(error) if isinstance(error, DocumentError) else repr(error)
         self._rules.counters.broken_rows += 1
         _log.error("%s of %s in edge.db cannot be used: %s", row.name, row.workspace, problem)
         return None
@@ -135,31 +138,40 @@ class Worker:
             self._counters,
         )
         self._connections = Connections(settings.max_connections, settings.max_peer_connections)
-        self._writer = HeadWriter()
+        self._writer = Writer()
         self._reader = HeadReader()
         self._stop = asyncio.Event()
 
     async def run(self) -> None:
-        """Loads, serves until SIGTERM or SIGINT, then ends in good order."""
+        """Loads, serves until SIGTERM, then ends in good order."""
         loop = asyncio.get_running_loop()
-        for name in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(name, self._stop.set)
+        loop.add_signal_handler(signal.SIGTERM, self._stop.set)
         follower = Follower(CacheReader(self._settings.data), self._rules, self._copy_counters)
+        # Ticking begins before loading, so that a long load is not taken for a hung worker.
+        self._tick(follower)
+        tasks = [self._start(self._keep_ticking(follower))]
         await self._load(follower)
         self._listen_for_wake(follower)
-        runner = web.AppRunner(make_app(self._rules, self._settings), handler_cancellation=True)
+        tasks.append(self._start(follower.follow()))
+        runner = web.AppRunner(
+            make_app(self._rules, self._settings), handler_cancellation=True, shutdown_timeout=APP_STOP_S
+        )
         await runner.setup()
         server = await loop.create_server(self._choose_protocol(runner), sock=self._listener, backlog=BACKLOG)
         self._rules.ready = True
-        self._tick(follower)
-        tasks = [asyncio.create_task(follower.follow()), asyncio.create_task(self._keep_ticking(follower))]
+        self._copy_counters()
         await self._stop.wait()
         self._rules.ready = False
         server.close()
         await self._drain()
-        for task in tasks:
-            task.cancel()
         await runner.cleanup()
+        await _end(tasks)
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        """Starts what never ends by itself; where it fails all the same, the worker stops, and its successor begins."""
+        task = asyncio.create_task(work)
+        task.add_done_callback(lambda _: self._stop.set())
+        return task
 
     async def _load(self, follower: Follower) -> None:
         """Loading makes nothing but objects that stay: the collector only loses time on them."""
@@ -209,7 +221,7 @@ class Worker:
         self._rules.now = int(now)
         self._writer.tick(int(now))
         self._connections.tick(time.monotonic())
-        self._counters.beat = int(now)
+        self._counters.mark_beat()
         self._copy_counters()
         follower.look()
 
@@ -223,3 +235,12 @@ class Worker:
         self._connections.drain()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._connections.emptied.wait(), DRAIN_S)
+
+
+async def _end(tasks: Sequence["asyncio.Task[None]"]) -> None:
+    """Ends tasks, and raises what one of them has failed with."""
+    for task in tasks:
+        task.cancel()
+    for outcome in await asyncio.gather(*tasks, return_exceptions=True):
+        if isinstance(outcome, Exception):
+            raise outcome

@@ -301,13 +301,25 @@ def make_questions(requests: Sequence[bytes]) -> list[bytes]:
     ]
 
 
-def _end(number: int, _frame: FrameType | None) -> None:
-    """A signal becomes an exception, so that everything that was started is ended; a second one changes nothing."""
-    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM):
-        signal.signal(name, signal.SIG_IGN)
-    if number == signal.SIGALRM:
-        raise MeasureError(f"expected the run to end within {MAX_RUN_S} s, it did not")
-    raise SystemExit(128 + number)
+def end_on_signals(cleanup: ExitStack) -> None:
+    """From now on a signal, and MAX_RUN_S, end the process, and everything that is on the stack.
+
+    The handler does so itself: an exception raised in it can be lost, since aiohttp's parser, for one, catches all.
+    """
+    names = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)
+
+    def end(number: int, _frame: FrameType | None) -> None:
+        for name in names:
+            signal.signal(name, signal.SIG_IGN)
+        is_late = number == signal.SIGALRM
+        tell(f"failed: it did not end within {MAX_RUN_S} s" if is_late else "interrupted, ending all servers")
+        cleanup.close()
+        os._exit(4 if is_late else 128 + number)
+
+    for name in names:
+        cleanup.callback(signal.signal, name, signal.signal(name, end))
+    signal.alarm(MAX_RUN_S)
+    cleanup.callback(signal.alarm, 0)
 
 
 def measure(plan: Plan) -> Json:
@@ -318,10 +330,9 @@ def measure(plan: Plan) -> Json:
     """
     for tool in ("wrk", "nginx") if plan.wants("cost") else ():
         find_tool(DEBIAN, tool)
-    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM):
-        signal.signal(name, _end)
-    signal.alarm(MAX_RUN_S)
-    with tempfile.TemporaryDirectory(prefix="graywave-bench-") as folder, ExitStack() as cleanup:
+    with ExitStack() as cleanup:
+        end_on_signals(cleanup)
+        folder = cleanup.enter_context(tempfile.TemporaryDirectory(prefix="graywave-bench-"))
         return Bench(plan, Path(folder), cleanup).run()
 
 

@@ -81,7 +81,7 @@ async def ask_one(port: int, request: bytes) -> Answer:
 
 
 async def ask_all(port: int, requests: Sequence[bytes], connections: int = CONNECTIONS) -> list[Answer]:
-    """Returns the answers to all requests, in their order, over several connections at a time; raises what `ask` does."""
+    """Returns the answers to all requests, in their order, over several connections; raises what `ask` does."""
     answers: list[Answer | None] = [None] * len(requests)
 
     async def work(first: int) -> None:

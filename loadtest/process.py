@@ -124,7 +124,7 @@ class Server:
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
-                preexec_fn=_die_with_parent,  # noqa: PLW1509 - one prctl call, before any thread exists
+                preexec_fn=die_with_parent,  # noqa: PLW1509 - one prctl call, before any thread exists
             )
 
     @property
@@ -162,6 +162,6 @@ class Server:
             os.killpg(self._process.pid, signal.SIGKILL)
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """Asks Linux to end this process when its parent ends, however it ends: prctl(2), PR_SET_PDEATHSIG."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

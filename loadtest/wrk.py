@@ -10,7 +10,7 @@ import orjson
 from loadtest.errors import MeasureError
 from loadtest.nginx import DEBIAN
 from loadtest.population import ADDRESS_AT, DEVICE_ID_AT, RECORD, REQUEST_ID_AT, Population
-from loadtest.process import find_tool
+from loadtest.process import die_with_parent, find_tool
 
 SCRIPT = Path(__file__).parent / "request.lua"
 CONNECTIONS = 64
@@ -111,7 +111,7 @@ def run_wrk(supply: Supply, port: int, seconds: int, core: int) -> Summary:
             capture_output=True,
             text=True,
             timeout=seconds + GRACE_S,
-            preexec_fn=lambda: os.sched_setaffinity(0, {core}),
+            preexec_fn=lambda: _prepare(core),
         )
     except subprocess.TimeoutExpired:
         raise MeasureError(f"wrk did not end within {seconds + GRACE_S:.0f} s") from None
@@ -121,6 +121,12 @@ def run_wrk(supply: Supply, port: int, seconds: int, core: int) -> Summary:
     supply.used += summary.sent
     refuse_flawed(summary)
     return summary
+
+
+def _prepare(core: int) -> None:
+    """In wrk's process, before it is wrk."""
+    die_with_parent()
+    os.sched_setaffinity(0, {core})
 
 
 def make_command(supply: Supply, port: int, seconds: int, start: int) -> list[str]:

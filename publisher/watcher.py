@@ -87,9 +87,7 @@ async def try_to_settle(writer: Settler, now: int) -> str:
     return ""
 
 
-async def watch(
-    writer: Settler, clock: Callable[[], int], stop: asyncio.Event, every_s: float = LOOK_EVERY_S
-) -> None:
+async def watch(writer: Settler, clock: Callable[[], int], stop: asyncio.Event, every_s: float = LOOK_EVERY_S) -> None:
     """Has the writer settle, again and again, until told to stop; trouble is logged when it begins and when it ends.
 
     Args:

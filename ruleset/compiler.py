@@ -119,10 +119,12 @@ def _refuse_package(package: Package, path: str) -> None:
         if transfer.format == "dcz":
             _read_version(transfer.base, f"{place}.from")
             if not _DIGEST.fullmatch(transfer.from_sha256):
-                raise DocumentError(f"{place}.from_sha256", "expected 64 lower-case hexadecimal digits")
+                message = f"expected 64 lower-case hexadecimal digits, got {transfer.from_sha256!r}"
+                raise DocumentError(f"{place}.from_sha256", message)
     for name in ("permissions", "extra"):
         try:
-            orjson.dumps(getattr(package, name))
+            # In three arrays, as deep as in the document: what compiles can be encoded.
+            orjson.dumps([[[getattr(package, name)]]])
         except TypeError as error:
             raise DocumentError(f"{path}.{name}", f"expected plain JSON ({error})") from None
 

@@ -44,10 +44,11 @@ def encode(program: Program) -> bytes:
     Raises:
         DocumentError: `permissions` or `extra` hold what JSON libraries do not agree on.
     """
-    members = {name: value for name, value in msgspec.to_builtins(program).items() if value != _DEFAULTS.get(name, ...)}
     try:
-        return orjson.dumps(members, option=orjson.OPT_SORT_KEYS)
-    except TypeError as error:
+        members = msgspec.to_builtins(program).items()
+        told = {name: value for name, value in members if value != _DEFAULTS.get(name, ...)}
+        return orjson.dumps(told, option=orjson.OPT_SORT_KEYS)
+    except (TypeError, RecursionError) as error:
         raise DocumentError("$.packages", f"expected permissions and extra of plain JSON ({error})") from None
 
 

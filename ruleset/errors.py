@@ -24,8 +24,10 @@ class DocumentError(RulesetError):
 
 def _show(text: str) -> str:
     """A text as a terminal and a log line may have it: bounded, and without control characters."""
-    short = text if len(text) <= MAX_MESSAGE_CHARS else text[:MAX_MESSAGE_CHARS] + "…"
-    return short if short.isprintable() else short.encode("unicode_escape").decode()
+    shown = text[: MAX_MESSAGE_CHARS + 1]
+    if not shown.isprintable():
+        shown = "".join([char if char.isprintable() else repr(char)[1:-1] for char in shown])
+    return shown if len(shown) <= MAX_MESSAGE_CHARS else shown[:MAX_MESSAGE_CHARS] + "…"
 
 
 class VersionError(RulesetError):

@@ -5,12 +5,14 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from loadtest.bench import SECTIONS, main, make_plan, make_questions, parse_arguments
-from loadtest.population import Population, parse_question
+from loadtest.population import Census, Population, parse_question
+from loadtest.report import LEAST_COMPARED, MAX_CHANGE_GROWTH, MAX_CHANGE_MEDIAN_MS, MAX_LOAD_MS, RATIO_LIMITS
 from loadtest.stage import HOME, make_environment
 
 COMMAND = [sys.executable, "-m", "loadtest.bench"]
@@ -71,6 +73,26 @@ def test_an_interrupted_run_leaves_nothing(tmp_path: Path, number: signal.Signal
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_run_that_hangs_is_ended() -> None:
+    """After MAX_RUN_S the bench ends what it has started and itself, though every exception is swallowed."""
+    code = (
+        "import time, contextlib, loadtest.bench as bench\n"
+        "bench.MAX_RUN_S = 1\n"
+        "with contextlib.ExitStack() as cleanup:\n"
+        "    bench.end_on_signals(cleanup)\n"
+        "    cleanup.callback(print, 'servers ended', flush=True)\n"
+        "    while True:\n"
+        "        with contextlib.suppress(BaseException):\n"
+        "            time.sleep(60)\n"
+    )
+    done = subprocess.run(  # noqa: S603
+        [sys.executable, "-c", code],
+        env=make_environment({}), check=False, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (4, "servers ended\n")
+    assert done.stderr == "bench: failed: it did not end within 1 s\n"
+
+
 def test_a_missing_tool_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Without wrk the bench ends with 3 and says what to install."""
     monkeypatch.setenv("PATH", "/nowhere")
@@ -125,3 +147,25 @@ def test_the_script_is_the_module(tmp_path: Path) -> None:
     done = subprocess.run([script, "--help"], check=True, capture_output=True, text=True, cwd=tmp_path)  # noqa: S603
     assert "usage: scripts/bench" in done.stdout
     assert os.access(script, os.X_OK)
+
+
+def test_the_document_says_what_the_code_does() -> None:
+    """docs/benchmark.md has the limits, sections and figures that the bench has."""
+    text = " ".join((HOME / "docs" / "benchmark.md").read_text("utf-8").split())
+    for name, limit in RATIO_LIMITS.items():
+        assert f"| `{name}`:" in text
+        assert f"| {limit} |" in text
+    for promise in (
+        f"{LEAST_COMPARED:,} on the lane",
+        f"| {MAX_LOAD_MS / 1000:.0f} s |",
+        f"{MAX_CHANGE_MEDIAN_MS:.0f} ms",
+    ):
+        assert promise in text
+    assert f"| {MAX_CHANGE_GROWTH} |" in text
+    for section in SECTIONS:
+        assert f"## `{section}`: " in text
+    for field in fields(Census):
+        if field.name not in ("checks", "programs", "refusals_a_check"):
+            assert f"`{field.name}`" in text
+    for option in ("--json FILE", "--rounds N", "--seconds N", "--only SECTION", "--quick"):
+        assert f"| `{option}` |" in text

@@ -15,23 +15,33 @@ from loadtest.wrk import Summary, Supply, encode_template, parse_summary, refuse
 GOOD = Summary(requests=10, duration_us=1, sent=12, repeated=0, status=0, broken=0, p50_us=1, p99_us=1)
 
 
+class Recorder(asyncio.Protocol):
+    """Keeps the requests that come, and answers each with a status."""
+
+    def __init__(self, status: bytes, requests: list[bytes]) -> None:
+        self._answer = b"HTTP/1.1 " + status + b"\r\nContent-Length: 2\r\n\r\n{}"
+        self._requests = requests
+        self._held = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._held += data
+        head, blank_line, body = self._held.partition(b"\r\n\r\n")
+        if blank_line and len(body) == int(head.partition(b"Content-Length: ")[2]):
+            self._requests.append(self._held)
+            self._held = b""
+            assert isinstance(self._transport, asyncio.Transport)
+            self._transport.write(self._answer)
+
+
 @contextmanager
 def record(status: bytes) -> Iterator[tuple[int, list[bytes]]]:
     """A server that keeps all requests and answers with this status; its port and the requests."""
     requests: list[bytes] = []
-
-    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while True:
-                head = await reader.readuntil(b"\r\n\r\n")
-                body = await reader.readexactly(int(head.partition(b"Content-Length: ")[2].split()[0]))
-                requests.append(head + body)
-                writer.write(b"HTTP/1.1 " + status + b"\r\nContent-Length: 2\r\n\r\n{}")
-        except (asyncio.IncompleteReadError, ConnectionError):
-            writer.close()
-
     loop = asyncio.new_event_loop()
-    server = loop.run_until_complete(asyncio.start_server(handle, "127.0.0.1", 0))
+    server = loop.run_until_complete(loop.create_server(lambda: Recorder(status, requests), "127.0.0.1", 0))
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     try:
@@ -40,16 +50,13 @@ def record(status: bytes) -> Iterator[tuple[int, list[bytes]]]:
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         server.close()
-        for task in asyncio.all_tasks(loop):
-            task.cancel()
-        loop.run_until_complete(asyncio.sleep(0.01))
+        loop.run_until_complete(server.wait_closed())
         loop.close()
 
 
 @pytest.fixture
 def supply(population: Population, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Supply:
     monkeypatch.setattr("loadtest.wrk.BATCH", 10_000)
-    monkeypatch.setattr("loadtest.wrk.CEILING_A_SECOND", 50_000)
     return Supply(population, tmp_path)
 
 

@@ -17,7 +17,7 @@ Json = dict[str, Any]
 EXAMPLES = int(os.environ.get("GRAYWAVE_EXAMPLES", "500"))
 # No deadline: a slow machine is not a wrong decision.
 thorough = settings(max_examples=EXAMPLES, deadline=None)
-brief = settings(max_examples=max(1, EXAMPLES // 5), deadline=None)
+quick = settings(max_examples=max(1, EXAMPLES // 5), deadline=None)
 
 PROGRAM = "2021000000000001"
 DEVICES = ("device-1", "device-2", "device-431917", "设备-1")

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from contract.oracle import Json
 from ruleset import encode, parse_program
-from tests.properties.strategies import brief, documents
+from tests.properties.strategies import documents, quick
 
 
 def shuffle(value: object, order: random.Random) -> object:
@@ -22,7 +22,7 @@ def shuffle(value: object, order: random.Random) -> object:
     return {name: shuffle(value[name], order) for name in names}
 
 
-@brief
+@quick
 @given(documents())
 def test_round_trip(document: Json) -> None:
     """What is parsed from the canonical bytes is what was encoded, and encodes to the same bytes."""
@@ -32,7 +32,7 @@ def test_round_trip(document: Json) -> None:
     assert encode(parse_program(canonical)) == canonical
 
 
-@brief
+@quick
 @given(documents(), st.randoms(use_true_random=False))
 def test_the_order_of_members_does_not_matter(document: Json, order: random.Random) -> None:
     """Two texts of one document have the same canonical bytes."""
@@ -40,7 +40,7 @@ def test_the_order_of_members_does_not_matter(document: Json, order: random.Rand
     assert encode(parse_program(shuffled)) == encode(parse_program(json.dumps(document).encode()))
 
 
-@brief
+@quick
 @given(documents())
 def test_canonical_bytes_are_sorted_and_without_blanks(document: Json) -> None:
     """Anybody with a JSON library can write the canonical bytes of what they say."""

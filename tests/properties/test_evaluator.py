@@ -9,7 +9,7 @@ from hypothesis import Phase, find, given, settings
 from contract.oracle import Json, decide, fold
 from ruleset import NOT_INSTALLED, Device, compile_program, encode, evaluate, parse_program, parse_version
 from ruleset import condition as ruleset_condition
-from tests.properties.strategies import PROGRAM, any_text, brief, cases, thorough
+from tests.properties.strategies import PROGRAM, any_text, cases, quick, thorough
 
 REASONS = ("install", "rollback", "remove", "current", "no_release", "gone")
 
@@ -31,7 +31,7 @@ def test_compiled_equals_oracle(case: tuple[Json, Json, int]) -> None:
     assert decide_compiled(json.dumps(document).encode(), question, now) == decide(document, question, PROGRAM, now)
 
 
-@brief
+@quick
 @given(cases())
 def test_canonical_bytes_decide_the_same(case: tuple[Json, Json, int]) -> None:
     """What the publisher signs, the canonical form, decides as the document that came in."""

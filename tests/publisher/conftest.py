@@ -1,6 +1,7 @@
 """What the publisher's tests share: keys and a root, documents with true signatures, and authors who speak HTTP."""
 
 import asyncio
+import io
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -108,8 +109,11 @@ class Author:
 
     async def ask(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
         """Sends a request with the token, unless another Authorization is given; `_` in a header's name is `-`."""
-        sent = {"Authorization": f"Bearer {TOKEN}", **{name.replace("_", "-"): value for name, value in headers.items()}}
-        data = body if isinstance(body, bytes) or body is None else orjson.dumps(body)
+        sent = {
+            "Authorization": f"Bearer {TOKEN}",
+            **{name.replace("_", "-"): value for name, value in headers.items()},
+        }
+        data = None if body is None else io.BytesIO(body if isinstance(body, bytes) else orjson.dumps(body))
         async with self._session.request(method, self.url + path, data=data, headers=sent) as answer:
             return Answer(answer.status, answer.headers, await answer.read())
 

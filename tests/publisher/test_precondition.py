@@ -25,7 +25,9 @@ def test_absent_header_has_no_tags() -> None:
     assert read_tags("If-Match", None) is None
 
 
-@pytest.mark.parametrize("value", ["", "7", '"7', '"7" "8"', '"7",', "*,*", '"a b"', "w/" + '"7"', '"' + "7" * 1_024 + '"'])
+@pytest.mark.parametrize(
+    "value", ["", "7", '"7', '"7" "8"', '"7",', "*,*", '"a b"', "w/" + '"7"', '"' + "7" * 1_024 + '"']
+)
 def test_other_values_are_refused(value: str) -> None:
     """What is no list of tags is refused, not taken for none."""
     with pytest.raises(BadRequestError) as caught:

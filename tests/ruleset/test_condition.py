@@ -409,27 +409,91 @@ def test_an_empty_range_is_refused(op: str, ends: list[str], shown: str) -> None
     assert str(caught.value) == f"$.releases[0].when[0].values: expected a range that is not empty, got {shown}"
 
 
+@pytest.mark.parametrize("op", ["in", "not_in"])
 @pytest.mark.parametrize(
-    ("attribute", "op", "values"),
+    ("attribute", "values", "place", "expected"),
     [
-        ("model", "not_in", ["MI 10"]),
-        ("model", "contains", ["MI"]),
-        ("model", "prefix", ["MI"]),
-        ("os", "in", ["1", "2"]),
-        ("os", "in", ["1", "2.*"]),
-        ("os", "outside", ["1", "2"]),
+        ("network", ["wifi", "6g"], 1, "expected one of wifi, 2g, 3g, 4g, 5g, cellular, other, got '6g'"),
+        ("network", ["WLAN"], 0, "expected one of wifi, 2g, 3g, 4g, 5g, cellular, other, got 'wlan'"),
+        ("network", ["wifi "], None, ""),
+        ("network", ["wifi", "2g", "3g", "4g", "5g", "Cellular", "other"], None, ""),
+        ("platform", ["ios", "android", "windows"], 2, "expected one of android, ios, harmony, got 'windows'"),
+        ("platform", ["\x1b"], 0, "expected one of android, ios, harmony, got '\\x1b'"),
+        ("platform", ["iOS", "Android", "harmony"], None, ""),
     ],
 )
-def test_a_compiled_condition_keeps_its_source(attribute: str, op: Any, values: list[str]) -> None:
-    """What is compiled says where in the document it stands, and how it stands there."""
-    source = Condition(attribute, op, values)
-    compiled = compile_condition(source, "$.here", {})
-    assert compiled.path == "$.here"
-    assert compiled.source is source
-    assert compiled.index == ATTRIBUTES.index(attribute)
+def test_a_value_that_no_device_can_have_is_refused(
+    *, attribute: str, op: str, values: list[str], place: int | None, expected: str
+) -> None:
+    """Networks and platforms are closed sets: one that is none is named by its place; case and blanks do not matter."""
+    if place is None:
+        assert isinstance(compile_one(attribute, op, *values).accepted, frozenset)
+        return
+    with pytest.raises(DocumentError) as caught:
+        compile_one(attribute, op, *values)
+    assert str(caught.value) == f"{PATH}.values[{place}]: {expected}"
 
 
-@pytest.mark.parametrize("name", ["index", "accepted", "negated", "path", "source"])
+@pytest.mark.parametrize("op", ["contains", "prefix"])
+@pytest.mark.parametrize(("attribute", "part"), [("network", "g"), ("platform", "harm")])
+def test_a_part_of_a_closed_set_is_any_text(attribute: str, op: str, part: str) -> None:
+    """A part of a network or a platform is none itself, and may be asked for."""
+    assert compile_one(attribute, op, part).index == ATTRIBUTES.index(attribute)
+
+
+def test_other_texts_are_no_closed_set() -> None:
+    """Only networks and platforms are: a model or a tag may have any name."""
+    for attribute in ("model", "city", "tags.network"):
+        assert compile_one(attribute, "in", "6g").accepted == frozenset({"6g"})
+
+
+@pytest.mark.parametrize(
+    ("attribute", "op", "values", "negated"),
+    [
+        ("model", "in", ["MI 10"], False),
+        ("model", "not_in", ["MI 10"], True),
+        ("model", "contains", ["MI"], False),
+        ("model", "prefix", ["MI"], False),
+        ("os", "in", ["1", "2"], False),
+        ("os", "not_in", ["1", "2.*"], True),
+        ("os", "between", ["1", "2"], False),
+        ("os", "outside", ["1", "2"], True),
+    ],
+)
+def test_a_compiled_condition_has_its_attributes_index(
+    *, attribute: str, op: str, values: list[str], negated: bool
+) -> None:
+    """What is compiled says which fact it asks for, and whether that fact should be outside of what it accepts."""
+    compiled = compile_one(attribute, op, *values)
+    assert (compiled.index, compiled.negated) == (ATTRIBUTES.index(attribute), negated)
+
+
+def test_equal_conditions_are_one_object() -> None:
+    """Conditions that ask the same are shared, wherever they stand; what differs in anything is not."""
+    shared = compile_one("model", "in", "a", "b")
+    assert compile_condition(Condition("model", "in", ["a", "b"]), "$.elsewhere", {"t": 11}) is shared
+    others = [
+        compile_one("model", "in", "a"),
+        compile_one("model", "not_in", "a", "b"),
+        compile_one("city", "in", "a", "b"),
+    ]
+    assert all(other is not shared for other in others)
+
+
+def test_equal_conditions_are_refused_where_they_stand() -> None:
+    """The path of a refused condition is its own, however often the same one was refused elsewhere."""
+    for path in ("$.releases[0].when[0]", "$.releases[7].when[3]"):
+        with pytest.raises(DocumentError) as caught:
+            compile_condition(Condition("os", "prefix", ["1"]), path, {})
+        assert caught.value.path == f"{path}.op"
+
+
+def test_compiled_conditions_are_remembered_in_bounds() -> None:
+    """The memo of conditions has the same bound as those of facts."""
+    assert module._compile.cache_info().maxsize == module.MAX_REMEMBERED
+
+
+@pytest.mark.parametrize("name", CompiledCondition.__struct_fields__)
 def test_a_compiled_condition_cannot_be_changed(name: str) -> None:
     """No member of a compiled condition can be set."""
     compiled = compile_one("model", "in", "a")

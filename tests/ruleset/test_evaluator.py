@@ -34,12 +34,36 @@ devices = st.fixed_dictionaries(
         "tags": st.dictionaries(st.sampled_from(["x", "y"]), words),
     },
 )
-text_conditions = st.fixed_dictionaries(
-    {
-        "attribute": st.sampled_from(["model", "network", "tags.x", "tags.y", "platform"]),
-        "op": st.sampled_from(["in", "not_in", "contains", "prefix"]),
-        "values": st.lists(st.sampled_from(["a", "B", "cellular", "ios"]), min_size=1, max_size=2),
-    }
+text_values = st.lists(st.sampled_from(["a", "B", "cellular", "ios"]), min_size=1, max_size=2)
+text_conditions = (
+    st.fixed_dictionaries(
+        {
+            "attribute": st.sampled_from(["model", "tags.x", "tags.y"]),
+            "op": st.sampled_from(["in", "not_in", "contains", "prefix"]),
+            "values": text_values,
+        }
+    )
+    | st.fixed_dictionaries(
+        {
+            "attribute": st.sampled_from(["network", "platform"]),
+            "op": st.sampled_from(["contains", "prefix"]),
+            "values": text_values,
+        }
+    )
+    | st.fixed_dictionaries(
+        {
+            "attribute": st.just("network"),
+            "op": st.sampled_from(["in", "not_in"]),
+            "values": st.lists(st.sampled_from(["wifi", " Cellular", "5g"]), min_size=1, max_size=2),
+        }
+    )
+    | st.fixed_dictionaries(
+        {
+            "attribute": st.just("platform"),
+            "op": st.sampled_from(["in", "not_in"]),
+            "values": st.lists(st.sampled_from(["iOS", "harmony"]), min_size=1, max_size=2),
+        }
+    )
 )
 version_conditions = st.fixed_dictionaries(
     {

@@ -1,12 +1,13 @@
-"""A real edge worker's network side, in a thread and on a uvloop of its own: lane or plain, both over one set of rules.
+"""A real worker's network side, in a thread and on a uvloop of its own: with lane or without.
 
-It knows how a worker puts lane, aiohttp and connections together; what is answered, the tests say.
+It knows how a worker is put together; what is asked and what must be answered, the tests say.
 """
 
 import asyncio
+import mmap
 import socket
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,44 +17,64 @@ from aiohttp import web
 
 from channel import NOWHERE, Position
 from edge.answer import Workspace, compile_entry
-from edge.app import Handler, make_app
+from edge.app import make_app
 from edge.connection import Connections
 from edge.exchange import Rules
-from edge.lane import HeadWriter, Lane
-from edge.metrics import Counters
+from edge.metrics import PAGE_BYTES, Counters
 from edge.settings import EdgeSettings
+from edge.worker import Worker
 from ruleset import parse_program
 
 T = TypeVar("T")
+Json = dict[str, Any]
 
 # More than any test opens, so that only the test of the limit meets it.
 MAX_CONNECTIONS = 64
-# A thread that does not come up or go down is a defect of the server; nothing is measured by it.
+# A server that does not answer is a failure and not a hang; nothing is measured by it.
 PATIENCE_S = 20.0
 
 
 class WireServer:
-    """One server on a port of its own.
+    """One server on a port of its own, with the workspaces `demo`, which has rules, and `empty`, which has none yet.
 
     Args:
         lane: whether checks are answered on the lane.
-        root: the file that `/v1/root/3` serves.
+        root: the root document of both.
         store: the folder of package files.
     """
 
     def __init__(self, *, lane: bool, root: Path, store: Path) -> None:
-        self.lane = lane
-        self.counters = Counters()
-        self.rules = Rules({"demo": Workspace("demo", 3), "empty": Workspace("empty", 1)}, self.counters)
-        workspaces = {"demo": root, "empty": root}
-        self._settings = EdgeSettings(redis="", workspaces=workspaces, data=store, store=store, lane=lane)
-        self.loop = uvloop.new_event_loop()
-        self._stop = asyncio.Event()
+        self._settings = EdgeSettings(
+            redis="",
+            workspaces={"demo": root, "empty": root},
+            data=store,
+            store=store,
+            lane=lane,
+            max_connections=MAX_CONNECTIONS,
+        )
+        self._listener = socket.create_server(("127.0.0.1", 0))
         self._started = threading.Event()
+        self._stop: Callable[[], object]
+        self._loop = uvloop.new_event_loop()
+        self._worker: Worker
         self._thread = threading.Thread(target=self._run, name=f"edge-lane-{lane}")
-        self.port = 0
-        self.connections: Connections
-        self.protocols: list[asyncio.Protocol] = []
+        self.port: int = self._listener.getsockname()[1]
+        self.protocols: list[Any] = []
+
+    @property
+    def rules(self) -> Rules:
+        """What the server answers from."""
+        return self._worker._rules
+
+    @property
+    def counters(self) -> Counters:
+        """What the server counts."""
+        return self.rules.counters
+
+    @property
+    def connections(self) -> Connections:
+        """The connections that are open."""
+        return self._worker._connections
 
     def start(self) -> None:
         """Serves, as soon as this returns."""
@@ -62,7 +83,7 @@ class WireServer:
 
     def stop(self) -> None:
         """Ends the thread."""
-        self.loop.call_soon_threadsafe(self._stop.set)
+        self._loop.call_soon_threadsafe(self._stop)
         self._thread.join(PATIENCE_S)
         assert not self._thread.is_alive(), "the server did not end"
 
@@ -73,54 +94,51 @@ class WireServer:
             await asyncio.sleep(0)
             return function()
 
-        return asyncio.run_coroutine_threadsafe(run(), self.loop).result(PATIENCE_S)
+        return asyncio.run_coroutine_threadsafe(run(), self._loop).result(PATIENCE_S)
 
-    def publish(self, documents: list[Mapping[str, Any]], revision: int, root: int) -> None:
-        """Replaces the rules of `demo` by these documents; none at all as long as `revision` is 0."""
+    def publish(self, documents: Sequence[Json], revision: int, root: int, now: int) -> None:
+        """Replaces the rules of `demo` and the time that they are evaluated with."""
+        entries = {
+            document["program"]: compile_entry(parse_program(orjson.dumps(document))) for document in documents
+        }
 
         def apply() -> None:
-            entries = {
-                document["program"]: compile_entry(parse_program(orjson.dumps(document))) for document in documents
-            }
             workspace = Workspace("demo", root)
             workspace.apply(entries, Position(1, revision) if revision else NOWHERE)
             self.rules.workspaces["demo"] = workspace
+            self.rules.now = now
 
         self.call(apply)
 
     def connect(self) -> socket.socket:
-        """Returns a new connection; an answer that does not come is a failure, not a hang."""
+        """Returns a new connection."""
         connection = socket.create_connection(("127.0.0.1", self.port), PATIENCE_S)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return connection
 
     def _run(self) -> None:
-        with asyncio.Runner(loop_factory=lambda: self.loop) as runner:
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
             runner.run(self._serve())
 
     async def _serve(self) -> None:
-        self.connections = Connections(MAX_CONNECTIONS)
-        writer = HeadWriter()
-        runner = web.AppRunner(make_app(self.rules, self._settings), handler_cancellation=True)
+        ours, theirs = socket.socketpair()
+        self._worker = Worker(self._settings, self._listener, theirs, mmap.mmap(-1, PAGE_BYTES))
+        runner = web.AppRunner(make_app(self.rules, self._settings), handler_cancellation=True, shutdown_timeout=1)
         await runner.setup()
-        http = runner.server
-        assert http is not None
-
-        def take_over() -> Handler:
-            return Handler(http, self.connections, ends=True, loop=self.loop)
+        choose = self._worker._choose_protocol(runner)
 
         def serve() -> asyncio.Protocol:
-            if self.lane:
-                protocol: asyncio.Protocol = Lane(self.rules, self.connections, writer, take_over)
-            else:
-                protocol = Handler(http, self.connections, ends=False, loop=self.loop)
-            self.protocols = [*self.protocols[-MAX_CONNECTIONS:], protocol]
+            protocol = choose()
+            self.protocols = [*self.protocols[1 - MAX_CONNECTIONS :], protocol]
             return protocol
 
-        server = await self.loop.create_server(serve, "127.0.0.1", 0)
-        self.port = server.sockets[0].getsockname()[1]
+        server = await self._loop.create_server(serve, sock=self._listener)
+        stop = asyncio.Event()
+        self._stop = stop.set
         self._started.set()
-        await self._stop.wait()
+        await stop.wait()
         server.close()
         self.connections.drain()
         await runner.cleanup()
+        ours.close()
+        theirs.close()

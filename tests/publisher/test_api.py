@@ -1,0 +1,310 @@
+"""The publisher's HTTP: what is answered to whom, and that a refused request changes nothing."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from publisher import api
+from publisher.store import Store
+from ruleset.document import MAX_DOCUMENT_BYTES
+from trust import PrivateKey
+
+PROGRAM = "2021000000000001"
+PATH = f"/v1/documents/program/{PROGRAM}"
+
+
+async def test_document_is_created(author: Any, workshop: Any) -> None:
+    """The first publication answers with its position and tag."""
+    answer = await author.put(workshop.document())
+    assert answer.status == 200
+    assert answer.headers["ETag"] == '"1"'
+    assert answer.headers["Content-Type"] == "application/json"
+    assert answer.json == {
+        "kind": "program",
+        "id": PROGRAM,
+        "epoch": 1,
+        "revision": 1,
+        "distributed": True,
+        "unchanged": False,
+        "warnings": [],
+    }
+
+
+async def test_document_is_read_back(author: Any, workshop: Any) -> None:
+    """An author reads the author's form, complete, and nothing that is the publisher's."""
+    document = workshop.document({"id": "r1", "package": "1.0.0.0", "who": {"percent": {"parts": 1}}})
+    await author.put(document)
+    answer = await author.get()
+    assert (answer.status, answer.headers["ETag"]) == (200, '"1"')
+    got = answer.json
+    assert len(got["releases"][0]["who"]["percent"].pop("salt")) == 16
+    assert got["program"] == PROGRAM
+    assert got.keys() == document.keys()
+
+
+async def test_what_was_read_can_be_put_back(author: Any, workshop: Any) -> None:
+    """Putting back what was read changes nothing, and keeps its tag."""
+    await author.put(workshop.document({"id": "r1", "package": "1.0.0.0", "who": {"percent": {"parts": 1}}}))
+    read = await author.get()
+    answer = await author.ask("PUT", PATH, read.body, If_Match=read.headers["ETag"])
+    assert (answer.status, answer.headers["ETag"], answer.json["unchanged"]) == (200, '"1"', True)
+    assert (await author.get()).body == read.body
+
+
+async def test_unchanged_document_is_no_revision(author: Any, workshop: Any) -> None:
+    """The same document once more, without its salts and in other words, makes no revision."""
+    document = workshop.document({"id": "r1", "package": "1.0.0.0", "who": {"percent": {"parts": 1}}})
+    await author.put(document)
+    answer = await author.put({**document, "taken_down": False}, If_Match='"1"')
+    assert (answer.status, answer.json["revision"], answer.json["unchanged"]) == (200, 1, True)
+    assert (await author.put(workshop.document(), If_Match='"1"')).json["revision"] == 2
+
+
+async def test_known_copy_is_not_sent_again(author: Any, workshop: Any) -> None:
+    """A reader who has the current revision is told so."""
+    await author.put(workshop.document())
+    answer = await author.ask("GET", PATH, If_None_Match='"1"')
+    assert (answer.status, answer.headers["ETag"], answer.body) == (304, '"1"', b"")
+    assert (await author.ask("GET", PATH, If_None_Match='"2"')).status == 200
+
+
+async def test_documents_are_listed(author: Any, workshop: Any) -> None:
+    """All documents are listed by name with their positions."""
+    assert (await author.ask("GET", "/v1/documents")).json == {"documents": []}
+    await author.put(workshop.document(program="2021000000000002"))
+    await author.put(workshop.document())
+    assert (await author.ask("GET", "/v1/documents")).json == {
+        "documents": [
+            {"kind": "program", "id": PROGRAM, "epoch": 1, "revision": 2},
+            {"kind": "program", "id": "2021000000000002", "epoch": 1, "revision": 1},
+        ]
+    }
+
+
+async def test_replacing_needs_the_revision(author: Any, workshop: Any) -> None:
+    """An existing document is replaced only by who says which revision was seen."""
+    await author.put(workshop.document())
+    changed = workshop.document(poll_after=60)
+    assert (await author.put(changed)).error == (
+        428,
+        "precondition_required",
+        'expected If-Match with the revision to replace ("1")',
+    )
+    assert (await author.put(changed, If_None_Match="*")).error[:2] == (412, "conflict")
+    assert (await author.put(changed, If_Match='"2"')).error == (
+        412,
+        "conflict",
+        'expected the document at "2", found it at "1"',
+    )
+    assert (await author.get()).headers["ETag"] == '"1"'
+    assert (await author.put(changed, If_Match='"1"')).status == 200
+    assert (await author.put(workshop.document(), If_Match="*")).headers["ETag"] == '"3"'
+
+
+async def test_creating_can_be_insisted_on(author: Any, workshop: Any) -> None:
+    """A document that has to be new, or to exist, is refused otherwise."""
+    assert (await author.put(workshop.document(), If_Match="*")).error[:2] == (412, "conflict")
+    assert (await author.put(workshop.document(), If_None_Match="*")).status == 200
+
+
+async def test_one_of_two_authors_wins(author: Any, workshop: Any) -> None:
+    """Of many who replace one revision at once, exactly one does."""
+    await author.put(workshop.document())
+    puts = [author.put(workshop.document(poll_after=i), If_Match='"1"') for i in range(1, 9)]
+    statuses = [answer.status for answer in await asyncio.gather(*puts)]
+    assert sorted(statuses) == [200] + [412] * 7
+
+
+@pytest.mark.parametrize("authorization", ["", "Bearer", "Bearer wrong-token-of-tests", "Basic eA==", "bearer\xff"])
+@pytest.mark.parametrize("path", [PATH, "/v1/documents", "/v1/nothing"])
+async def test_stranger_is_refused(author: Any, authorization: str, path: str) -> None:
+    """Without the token nothing is answered, not even what there is."""
+    answer = await author.ask("GET", path, Authorization=authorization)
+    assert answer.error == (401, "unauthorized", "expected the publisher's token as Authorization: Bearer")
+    assert answer.headers["WWW-Authenticate"] == "Bearer"
+
+
+async def test_stranger_publishes_nothing(author: Any, workshop: Any) -> None:
+    """Without the token nothing is published."""
+    assert (await author.put(workshop.document(), Authorization="")).status == 401
+    assert (await author.get()).status == 404
+
+
+async def test_health_needs_no_token(author: Any, workshop: Any) -> None:
+    """Whoever watches over processes learns that this one is well, and how far Redis is behind."""
+    await author.put(workshop.document())
+    answer = await author.ask("GET", "/healthz", Authorization="")
+    assert (answer.status, answer.json) == (200, {"status": "ok", "distributed": True, "pending": 0})
+
+
+async def test_forged_package_is_not_published(author: Any, workshop: Any) -> None:
+    """A package that its packager has not signed is refused with its place, and nothing is published."""
+    document = workshop.document()
+    document["packages"]["1.0.0.0"]["sha256"] = "6f" * 32
+    answer = await author.put(document)
+    assert answer.status == 422
+    assert answer.json["error"] == {
+        "code": "bad_document",
+        "message": f"expected sha256 {'5e' * 32!r} as the packager signed it, got {'6f' * 32!r}",
+        "path": "$.packages['1.0.0.0'].sha256",
+    }
+    workshop.keys["package"] = PrivateKey.generate()
+    answer = await author.put(workshop.document())
+    assert (answer.status, answer.json["error"]["path"]) == (422, "$.packages['1.0.0.0'].signature")
+    assert (await author.get()).status == 404
+
+
+@pytest.mark.parametrize(
+    ("body", "path"),
+    [(b"", "$"), (b"{", "$"), (b"\xff", "$"), (b"[]", "$"), (b'{"format":2}', "$.format"), (b"[" * 100_000, "$")],
+)
+async def test_bad_document_is_refused_with_its_place(author: Any, body: bytes, path: str) -> None:
+    """Whatever is sent as a document, the author learns what is wrong where."""
+    answer = await author.ask("PUT", PATH, body)
+    assert (answer.status, answer.json["error"]["code"], answer.json["error"]["path"]) == (422, "bad_document", path)
+
+
+async def test_dry_run_changes_nothing(author: Any, workshop: Any, client: Any) -> None:
+    """A dry run answers what would be published, doubts included, and publishes nothing."""
+    hidden = {"id": "old", "package": "1.0.0.0", "who": {"percent": {"parts": 1, "salt": "s"}}}
+    document = workshop.document({"id": "new", "package": "1.0.0.0"}, hidden)
+    before = await client.hgetall("gw:{demo}:head")
+    answer = await author.put(document, "?dry_run=1")
+    assert answer.status == 200
+    assert "ETag" not in answer.headers
+    got = answer.json
+    assert got.pop("document")["releases"][1]["id"] == "old"
+    assert got == {
+        "kind": "program",
+        "id": PROGRAM,
+        "epoch": 1,
+        "revision": 1,
+        "dry_run": True,
+        "unchanged": False,
+        "warnings": [
+            {"path": "$.releases[1]", "message": "it reaches nobody: release 'new' above it takes every device"}
+        ],
+    }
+    assert (await author.get()).status == 404
+    assert await client.hgetall("gw:{demo}:head") == before
+    real = await author.put(document)
+    assert (real.json["revision"], real.json["warnings"]) == (1, answer.json["warnings"])
+
+
+async def test_dry_run_judges_as_the_real_one(author: Any, workshop: Any) -> None:
+    """What would be refused, or change nothing, is so in a dry run."""
+    await author.put(workshop.document())
+    assert (await author.put(workshop.document(), "?dry_run=1")).status == 428
+    assert (await author.put(workshop.document(), "?dry_run=1", If_Match='"9"')).status == 412
+    same = await author.put(workshop.document(), "?dry_run=1", If_Match='"1"')
+    assert (same.json["unchanged"], same.json["revision"]) == (True, 1)
+    document = workshop.document(packages={})
+    assert (await author.put(document, "?dry_run=1", If_Match='"1"')).json["error"]["path"] == "$.releases[0].package"
+
+
+@pytest.mark.parametrize("query", ["?dryrun=1", "?dry_run=0", "?dry_run=true", "?dry_run", "?dry_run=1&x=1"])
+async def test_misspelt_query_publishes_nothing(author: Any, workshop: Any, query: str) -> None:
+    """Who meant a dry run and wrote something else does not publish."""
+    answer = await author.put(workshop.document(), query)
+    assert answer.error == (400, "bad_request", f"expected query dry_run=1 or none, got {query[1:]!r}")
+    assert (await author.get()).status == 404
+
+
+@pytest.mark.parametrize("path", [PATH, "/v1/documents", "/healthz"])
+async def test_reading_takes_no_query(author: Any, path: str) -> None:
+    """A question that would not be heard is refused."""
+    assert (await author.ask("GET", f"{path}?x=1")).error == (400, "bad_request", "expected no query, got 'x=1'")
+
+
+async def test_malformed_precondition_is_refused(author: Any, workshop: Any) -> None:
+    """A revision without quotes is not taken for no precondition."""
+    answer = await author.put(workshop.document(), If_Match="1")
+    wanted = "expected * or a revision in double quotes in If-Match, like \"7\", got '1'"
+    assert answer.error == (400, "bad_request", wanted)
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        (PATH, f"expected the name of a document, got program:{PROGRAM}"),
+        ("/v1/documents/audience/a", "expected a document of kind 'program', got 'audience'"),
+        ("/v1/documents/PROGRAM/a", "expected a kind of 1 to 16 lower-case letters, got 'PROGRAM'"),
+        (
+            "/v1/documents/program/a%3Ab",
+            "expected an id of 1 to 128 letters, digits, '.', '_' and '-', got 'a:b'",
+        ),
+        ("/v1/nothing", "not found: GET '/v1/nothing'"),
+    ],
+)
+async def test_unknown_things_are_not_found(author: Any, path: str, message: str) -> None:
+    """What there is not is said so."""
+    assert (await author.ask("GET", path)).error == (404, "not_found", message)
+
+
+async def test_other_method_is_refused(author: Any) -> None:
+    """A document is not deleted: it is taken down."""
+    answer = await author.ask("DELETE", PATH)
+    assert answer.error == (405, "method_not_allowed", f"method not allowed: DELETE {PATH!r}")
+    assert set(answer.headers["Allow"].split(",")) == {"GET", "HEAD", "PUT"}
+
+
+async def test_too_large_document_is_refused(author: Any) -> None:
+    """A body over the limit is not read, whatever it is."""
+    answer = await author.ask("PUT", PATH, b" " * (MAX_DOCUMENT_BYTES + 1))
+    assert answer.error[:2] == (413, "too_large")
+    answer = await author.ask("PUT", PATH, b" " * MAX_DOCUMENT_BYTES)
+    assert answer.status == 422
+
+
+async def test_body_that_trickles_is_refused(publisher: Any, author: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A body that does not come ends its request."""
+    monkeypatch.setattr(api, "BODY_TIMEOUT_S", 0.05)
+    host, port = publisher.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    token = "a-token-of-the-tests"
+    head = f"PUT {PATH} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nContent-Length: 10\r\n\r\n"
+    writer.write(head.encode() + b"{")
+    async with asyncio.timeout(30):
+        answer = await reader.readuntil(b"}\n")
+    assert b"400 Bad Request" in answer
+    assert b"expected the body within 0 s" in answer
+    writer.close()
+    await writer.wait_closed()
+    assert (await author.ask("GET", "/healthz")).status == 200
+
+
+async def test_failing_store_is_said(author: Any, workshop: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the store fails the author is told to come again, and the publisher lives on."""
+    await author.put(workshop.document())
+
+    def fail(self: Store, *_: Any) -> None:
+        raise api.StoreError("the store failed: disk I/O error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "commit", fail)
+        answer = await author.put(workshop.document(poll_after=1), If_Match='"1"')
+    assert answer.error == (503, "store_failed", "the store failed: disk I/O error")
+    assert answer.headers["Retry-After"] == "1"
+    assert (await author.put(workshop.document(poll_after=1), If_Match='"1"')).status == 200
+
+
+async def test_own_mistake_is_answered(author: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What nobody has thought of is a 500 in JSON, without anything of its inside."""
+
+    def fail(self: Store) -> None:
+        raise ZeroDivisionError("secret")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "read_all", fail)
+        answer = await author.ask("GET", "/v1/documents")
+    assert answer.error == (500, "internal", "the publisher has failed; its log says how")
+    assert (await author.ask("GET", "/v1/documents")).status == 200
+
+
+def test_every_error_has_an_answer() -> None:
+    """No error that a request can meet is left without a status, and no code is used twice."""
+    codes = [code for _, code in api._ERRORS.values()]
+    assert len(set(codes)) == len(codes)
+    started = {api.PublisherError, *api.PublisherError.__subclasses__()} - set(api._ERRORS)
+    assert {error.__name__ for error in started} == {"PublisherError", "KeyMismatchError"}

@@ -1,0 +1,303 @@
+"""The store: what was kept stays, no revision is given out twice, and what Redis holds is known."""
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from channel import DocumentName, Position
+from publisher import StoreError
+from publisher import store as module
+from publisher.store import FILE_NAME, HISTORY_LENGTH, Record, Signed, Store
+
+P1, P2, P3 = (DocumentName("program", f"p{i}") for i in (1, 2, 3))
+START = Position(1, 0)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    """A new store."""
+    with Store(tmp_path / "store", "demo") as store:
+        yield store
+
+
+def sign(record: Record | None, position: Position) -> Signed:
+    """What a signer would make for a position."""
+    return Signed(b"author", f"sealed at {position}".encode(), renew_at=1_000 + position.revision)
+
+
+def commit(store: Store, name: DocumentName) -> Record:
+    """Keeps a new revision of a document."""
+    record = store.commit(name, sign, now=1_000)
+    assert record is not None
+    return record
+
+
+def send(store: Store, name: DocumentName) -> Record:
+    """Keeps a new revision that Redis has too."""
+    record = commit(store, name)
+    store.acknowledge(record)
+    return record
+
+
+def found(name: DocumentName, revision: int, text: str = "theirs") -> Record:
+    """A record that another publisher has brought to Redis."""
+    return Record(name, Position(1, revision), Signed(b"their author", text.encode(), renew_at=2_000))
+
+
+def current(store: Store, name: DocumentName) -> Position:
+    """A document's current position."""
+    entry = store.find(name)
+    assert entry is not None
+    return entry[0].position
+
+
+def test_new_store_is_empty(store: Store) -> None:
+    """Nothing is there, and Redis should stand at the beginning of the first epoch."""
+    state = store.read_state()
+    assert (state.sent, state.documents, state.pending, state.renew_at) == (START, 0, 0, None)
+    assert store.find(P1) is None
+    assert store.read_all() == store.read_pending() == store.read_sent() == store.read_history(P1) == []
+
+
+def test_revisions_count_up_over_all_documents(store: Store) -> None:
+    """A workspace has one counter."""
+    assert [commit(store, name).position for name in (P1, P2, P1)] == [Position(1, 1), Position(1, 2), Position(1, 3)]
+    assert store.read_all() == [(P1, Position(1, 3)), (P2, Position(1, 2))]
+    assert store.read_next(P1)[1] == Position(1, 4)
+
+
+def test_builder_sees_what_it_replaces(store: Store) -> None:
+    """What is kept next is judged against the current record and its position to be."""
+    first = commit(store, P1)
+    seen: list[tuple[Record | None, Position]] = []
+    assert store.commit(P1, lambda record, position: seen.append((record, position)), now=1_000) is None
+    assert seen == [(first, Position(1, 2))]
+    assert current(store, P1) == Position(1, 1)
+
+
+def test_refused_document_leaves_no_trace(store: Store) -> None:
+    """Whatever the builder raises, the store is as it was, and the number is still to be given."""
+
+    def refuse(_: Record | None, __: Position) -> Signed:
+        raise KeyError
+
+    commit(store, P1)
+    with pytest.raises(KeyError):
+        store.commit(P1, refuse, now=1_000)
+    assert store.read_all() == [(P1, Position(1, 1))]
+    assert commit(store, P2).position == Position(1, 2)
+
+
+def test_everything_survives_a_restart(store: Store, tmp_path: Path) -> None:
+    """Documents, history, counter and what Redis has are the same after the store was opened again."""
+    send(store, P1)
+    commit(store, P1)
+    before = (store.read_state(), store.find(P1), store.read_history(P1), store.read_sent())
+    store.close()
+    with Store(tmp_path / "store", "demo") as again:
+        assert (again.read_state(), again.find(P1), again.read_history(P1), again.read_sent()) == before
+        assert commit(again, P1).position == Position(1, 3)
+
+
+def test_acknowledged_document_is_not_pending(store: Store) -> None:
+    """What Redis has confirmed is not sent again, and its position is where Redis stands."""
+    record = commit(store, P1)
+    assert store.read_pending() == [record]
+    assert store.find(P1) == (record, False)
+    assert store.read_target(P1) == (START, 1)
+    store.acknowledge(record)
+    assert store.read_pending() == []
+    assert store.find(P1) == (record, True)
+    commit(store, P2)
+    assert store.read_target(P2) == (Position(1, 1), 2)
+    assert store.read_state().documents == 1
+
+
+def test_pending_documents_come_oldest_first(store: Store) -> None:
+    """Only the current revision of each waiting document is sent, in the order of the revisions."""
+    for name in (P1, P2, P1):
+        commit(store, name)
+    assert [record.position.revision for record in store.read_pending()] == [2, 3]
+    assert [record.position.revision for record in store.read_pending(1)] == [2]
+
+
+def test_what_redis_has_is_known_while_more_is_pending(store: Store) -> None:
+    """A document that waits in a new revision can still be put back in the one that was sent."""
+    sent = send(store, P1)
+    commit(store, P1)
+    assert store.read_sent() == [sent]
+    state = store.read_state()
+    assert (state.sent, state.documents, state.pending) == (sent.position, 1, 1)
+
+
+def test_withdrawn_revision_gives_way_to_the_sent_one(store: Store) -> None:
+    """What another publisher was faster than is as if it had never been, but for its number."""
+    sent = send(store, P1)
+    store.withdraw(commit(store, P1))
+    assert store.find(P1) == (sent, True)
+    assert store.read_history(P1) == [sent]
+    assert store.read_due(sent.signed.renew_at, 9) == [sent]
+    assert commit(store, P1).position == Position(1, 3)
+
+
+def test_withdrawn_creation_leaves_nothing(store: Store) -> None:
+    """A document that was never sent is gone when it is withdrawn, and its number is used up."""
+    store.withdraw(commit(store, P1))
+    assert store.read_all() == store.read_history(P1) == []
+    assert commit(store, P1).position == Position(1, 2)
+
+
+def test_due_documents_come_most_urgent_first(store: Store) -> None:
+    """What is due by a time is found, and nothing that is not."""
+    records = [commit(store, name) for name in (P1, P2, P3)]
+    assert store.read_state().renew_at == 1_001
+    assert store.read_due(1_000, 9) == []
+    assert store.read_due(1_002, 9) == records[:2]
+    assert store.read_due(1_003, 1) == records[:1]
+
+
+def test_history_is_kept_newest_first(store: Store) -> None:
+    """Earlier revisions can be looked at."""
+    records = [commit(store, P1) for _ in range(3)]
+    assert store.read_history(P1) == records[::-1]
+
+
+def test_history_is_bounded(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the last revisions are kept, a document at a time, and what Redis has in any case."""
+    assert HISTORY_LENGTH == 1_000
+    monkeypatch.setattr(module, "HISTORY_LENGTH", 3)
+    other = commit(store, P2)
+    sent = send(store, P1)
+    records = [commit(store, P1) for _ in range(5)]
+    assert store.read_history(P1) == [*records[:1:-1], sent]
+    assert store.read_history(P2) == [other]
+    assert store.read_sent() == [sent]
+
+
+def test_foreign_documents_are_adopted(store: Store) -> None:
+    """What another publisher has written is known here from then on, and no number is given out twice."""
+    send(store, P1)
+    theirs = [found(P1, 5), found(P2, 6)]
+    store.adopt(theirs, Position(1, 6), sign, now=1_000)
+    assert store.read_pending() == []
+    assert store.read_sent() == theirs
+    assert store.read_state().sent == Position(1, 6)
+    assert commit(store, P3).position == Position(1, 7)
+
+
+def test_own_document_is_recognized(store: Store) -> None:
+    """What was sent without an answer is found to have arrived, and keeps its revision."""
+    record = commit(store, P1)
+    store.adopt([record], record.position, sign, now=1_000)
+    assert store.find(P1) == (record, True)
+    assert store.read_pending() == []
+
+
+def test_waiting_document_gets_a_new_revision(store: Store) -> None:
+    """A revision that another publisher has used meanwhile is not used again; the document waits under a new one."""
+    commit(store, P1)
+    store.adopt([found(P2, 1), found(P3, 2)], Position(1, 2), sign, now=1_000)
+    (pending,) = store.read_pending()
+    assert (pending.name, pending.position) == (P1, Position(1, 3))
+    assert pending.signed.envelope == b"sealed at 1-3"
+    assert store.read_history(P1) == [pending]
+
+
+def test_waiting_document_beyond_redis_keeps_its_revision(store: Store) -> None:
+    """A revision that nobody else has used stays."""
+    send(store, P1)
+    commit(store, P1)
+    waiting = commit(store, P1)
+    store.adopt([found(P2, 2)], Position(1, 2), sign, now=1_000)
+    assert store.read_pending() == [waiting]
+
+
+def test_waiting_change_outlives_a_foreign_one(store: Store) -> None:
+    """A change that was promised here is sent after the other publisher's of the same document; both are in history."""
+    send(store, P1)
+    commit(store, P1)
+    theirs = found(P1, 2)
+    store.adopt([theirs], Position(1, 2), sign, now=1_000)
+    (pending,) = store.read_pending()
+    assert pending.position == Position(1, 3)
+    assert store.read_sent() == [theirs]
+    assert store.read_history(P1)[:2] == [pending, theirs]
+
+
+def test_adopting_lowers_nothing(store: Store) -> None:
+    """The counter stays above all that was given out here."""
+    for _ in range(9):
+        store.withdraw(commit(store, P1))
+    store.adopt([found(P2, 3)], Position(1, 3), sign, now=1_000)
+    assert commit(store, P1).position == Position(1, 10)
+
+
+def test_higher_epoch_is_adopted(store: Store) -> None:
+    """A workspace goes on in the epoch that it has come to."""
+    store.adopt([], Position(2, 0), sign, now=1_000)
+    assert commit(store, P1).position == Position(2, 1)
+
+
+def test_second_publisher_is_refused(store: Store, tmp_path: Path) -> None:
+    """Two publishers cannot have one store."""
+    with pytest.raises(StoreError) as caught:
+        Store(tmp_path / "store", "demo")
+    wanted = f"expected the folder {tmp_path / 'store'} for itself, got one that another publisher uses"
+    assert str(caught.value) == wanted
+    store.close()
+    Store(tmp_path / "store", "demo").close()
+
+
+def test_store_of_another_workspace_is_refused(store: Store, tmp_path: Path) -> None:
+    """A mistyped folder does not mix two workspaces."""
+    store.close()
+    with pytest.raises(StoreError) as caught:
+        Store(tmp_path / "store", "test")
+    assert str(caught.value) == "expected a store of workspace 'test', got one of 'demo'"
+    Store(tmp_path / "store", "demo").close()
+
+
+def test_store_of_another_release_is_refused(store: Store, tmp_path: Path) -> None:
+    """Tables of a version that is not known are not touched."""
+    store.close()
+    database = sqlite3.connect(tmp_path / "store" / FILE_NAME)
+    database.execute("PRAGMA user_version = 9")
+    database.close()
+    with pytest.raises(StoreError) as caught:
+        Store(tmp_path / "store", "demo")
+    assert str(caught.value) == "expected a store of schema 1, got 9: it is another release's"
+
+
+def test_file_that_is_no_store_is_refused(tmp_path: Path) -> None:
+    """A file that is no database is reported, and left alone."""
+    (tmp_path / FILE_NAME).write_bytes(b"something else" * 100)
+    with pytest.raises(StoreError) as caught:
+        Store(tmp_path, "demo")
+    assert str(caught.value) == "the store failed: file is not a database"
+    assert (tmp_path / FILE_NAME).read_bytes() == b"something else" * 100
+
+
+def test_folder_that_cannot_be_made_is_reported(tmp_path: Path) -> None:
+    """A folder that cannot be is the operator's to mend."""
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(StoreError, match=r"^the store failed: .*Not a directory"):
+        Store(tmp_path / "file" / "store", "demo")
+
+
+def test_full_disk_is_reported_and_undone(store: Store) -> None:
+    """A store that cannot grow says so and keeps what it had."""
+    commit(store, P1)
+    (pages,) = store._row("PRAGMA page_count")
+    store._db.execute(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(StoreError) as caught:
+        store.commit(P2, lambda *_: Signed(b"x" * 100_000, b"", 0), now=1_000)
+    assert str(caught.value) == "the store failed: database or disk is full"
+    assert store.read_all() == [(P1, Position(1, 1))]
+
+
+def test_writes_are_on_disk_when_they_return(store: Store) -> None:
+    """A power cut loses nothing that was confirmed: write-ahead log, synced at every commit."""
+    assert store._row("PRAGMA journal_mode") == ("wal",)
+    assert store._row("PRAGMA synchronous") == (2,)
