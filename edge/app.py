@@ -9,7 +9,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Final
 
-from aiohttp import HttpVersion10, HttpVersion11, web
+from aiohttp import HttpVersion10, HttpVersion11, StreamReader, web
 from aiohttp.typedefs import Handler as RequestHandlerFunction
 
 from edge.body import MAX_BODY_BYTES
@@ -65,7 +65,17 @@ class Handler(web.RequestHandler):
         loop: the running loop.
     """
 
-    __slots__ = ("_awaits", "_connections", "_fault", "_frame", "_has_ended", "deadline", "ends", "life_end")
+    __slots__ = (
+        "_awaits",
+        "_connections",
+        "_fault",
+        "_frame",
+        "_has_ended",
+        "_payload",
+        "deadline",
+        "ends",
+        "life_end",
+    )
 
     def __init__(
         self, server: web.Server, connections: Connections, *, ends: bool, loop: asyncio.AbstractEventLoop
@@ -77,6 +87,7 @@ class Handler(web.RequestHandler):
         self._frame = Frame()
         self._fault: RefusedError | None = None
         self._has_ended = False
+        self._payload: StreamReader | None = None
         self.ends = ends
         self.deadline = self.life_end = 0.0
 
@@ -105,6 +116,8 @@ class Handler(web.RequestHandler):
             if not piece:
                 break
             super().data_received(piece)
+            if self._messages:
+                self._payload = self._messages[-1][1]
 
     def _cut(self) -> bytes:
         """A fault is told in its turn, behind the answers that are owed: by making the parser refuse."""
@@ -117,6 +130,8 @@ class Handler(web.RequestHandler):
     def eof_received(self) -> bool:  # type: ignore[override]  # aiohttp's says None, the loop's protocol bool
         """A client that sends no more still gets the answers that are owed."""
         self._has_ended = True
+        if self._payload is not None:
+            self._payload.feed_eof()
         if self._is_idle():
             self.force_close()
         return True
@@ -256,15 +271,23 @@ async def _expect(request: web.Request) -> web.StreamResponse | None:
     return None
 
 
-async def _check(request: web.Request) -> web.Response:
+async def _read(request: web.Request) -> bytes:
+    """Returns the body of a request that has one of the right kind."""
     _refuse_body(request)
+    body = await request.read()
+    if len(body) != request.content_length:
+        request.protocol.force_close()  # its client has ended the connection within it: nobody to answer
+    return body
+
+
+async def _check(request: web.Request) -> web.Response:
+    body = await _read(request)
     rules = request.app[_RULES]
-    return web.Response(body=rules.check(await request.read(), rules.now), content_type=JSON)
+    return web.Response(body=rules.check(body, rules.now), content_type=JSON)
 
 
 async def _report(request: web.Request) -> web.Response:
-    _refuse_body(request)
-    report = parse_report(await request.read())
+    report = parse_report(await _read(request))
     rules = request.app[_RULES]
     rules.find_workspace(report.workspace)
     rules.counters.reports += 1

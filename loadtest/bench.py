@@ -208,6 +208,7 @@ class Bench:
             self._measure_cost(supply, plain_edge, app)
         census = measure_population(documents, supply.population.render(supply.sample(CENSUS)))
         self._report["population"] = asdict(census)
+        self._report["devices"] = {"used": supply.used, "repeated": supply.count_repeated()}
         self._report["conditions_a_check"] = census.conditions_a_check
         for server in (plain_edge.server, app.server):
             server.stop()

@@ -37,6 +37,7 @@ OUTDATED_EVERY = 20
 LEAST_REFUSALS = 2
 # Multiplying by an odd number modulo a power of two repeats nothing before all values have been seen.
 ID_STEP, ID_MASK = 0x9E3779B97F4A7C15, (1 << 64) - 1
+ID_BACK = pow(ID_STEP, -1, 1 << 64)
 # The parts of an address, 100 to 223; so many different ones there are, and the step has no factor in common with it.
 OCTETS = tuple(str(octet) for octet in range(100, 224))
 ADDRESSES, ADDRESS_STEP = len(OCTETS) ** 4, 146_118_077
@@ -155,6 +156,17 @@ def pick_current(pair: Pair, device: str) -> int | None:
         if percent is None or is_inside(percent, f"d{device}"):
             return pair.current.get(place)
     return None
+
+
+def count_repeated(records: bytes, start: int) -> int:
+    """Returns how many of these records do not come from the devices with the numbers from `start` on, one each.
+
+    A device's number can be read from its id, hence 0 means that no id repeats, here or in records with other numbers.
+    """
+    return sum(
+        int(device, 16) * ID_BACK & ID_MASK != number
+        for number, (device, _, _) in enumerate(RECORD.iter_unpack(records), start)
+    )
 
 
 def make_address(number: int) -> bytes:

@@ -106,11 +106,14 @@ def find_failures(report: Json, *, is_quick: bool) -> list[str]:
 
     Args:
         report: the members of the JSON report, those that there are.
-        is_quick: too short a run to hold any figure against anybody; only wrong answers count.
+        is_quick: too short a run to hold any figure against anybody; only wrong answers and repeated devices count.
     """
     failures = []
     if report.get("wrong"):
         failures.append(f"expected no wrong answer, got {report['wrong']}")
+    repeated = report.get("devices", {}).get("repeated")
+    if repeated:
+        failures.append(f"expected no device twice, got {repeated} again")
     if is_quick:
         return failures
     return failures + _judge_cost(report) + _judge_load(report) + _judge_change(report)

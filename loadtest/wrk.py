@@ -9,7 +9,7 @@ import orjson
 
 from loadtest.errors import MeasureError
 from loadtest.nginx import DEBIAN
-from loadtest.population import ADDRESS_AT, DEVICE_ID_AT, RECORD, REQUEST_ID_AT, Population
+from loadtest.population import ADDRESS_AT, DEVICE_ID_AT, RECORD, REQUEST_ID_AT, Population, count_repeated
 from loadtest.process import die_with_parent, find_tool
 
 SCRIPT = Path(__file__).parent / "request.lua"
@@ -72,6 +72,15 @@ class Supply:
             records = source.read(count * RECORD.size)
         self.used += count
         return records
+
+    def count_repeated(self) -> int:
+        """Returns how many of all records that were used come from a device that has asked before."""
+        repeated = 0
+        with self.records.open("rb") as source:
+            for start in range(0, self.used, BATCH):
+                records = source.read(min(BATCH, self.used - start) * RECORD.size)
+                repeated += count_repeated(records, start)
+        return repeated
 
     def sample(self, count: int) -> bytes:
         """Returns records from all over what has been used, evenly spread."""

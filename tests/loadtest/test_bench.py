@@ -49,6 +49,8 @@ def test_a_quick_run_measures_everything(tmp_path: Path) -> None:
     assert report["processor_us"]["lane"].keys() == {"user", "system", "total"}
     assert report["conditions_a_check"] == report["population"]["conditions_a_check"] > 10
     assert report["population"]["repeated_devices"] == 0
+    assert report["devices"]["used"] > 2_000
+    assert report["devices"]["repeated"] == 0
     assert report["load"]["programs"] == 400
     assert report["change"].keys() == {"100", "400"}
     assert "ratio      lane/nginx" in done.stdout

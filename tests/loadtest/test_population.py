@@ -13,6 +13,7 @@ from loadtest.population import (
     RECORD,
     Census,
     Population,
+    count_repeated,
     make_address,
     make_template,
     measure_population,
@@ -47,6 +48,14 @@ def test_device_ids_do_not_repeat_in_later_records(population: Population) -> No
     first, later = (population.draw_records(start, 5_000) for start in (0, 5_000_000))
     ids = [record[0] for records in (first, later) for record in RECORD.iter_unpack(records)]
     assert len(set(ids)) == 10_000
+
+
+def test_a_device_that_asks_again_is_counted(population: Population) -> None:
+    """Records in their order repeat nothing; a record in another's place is seen."""
+    records = population.draw_records(100, 50)
+    assert count_repeated(records, 100) == 0
+    assert count_repeated(records[: RECORD.size] * 3, 100) == 2
+    assert count_repeated(records, 101) == 50
 
 
 def test_the_same_seed_gives_the_same_records(documents: list[dict[str, Any]], population: Population) -> None:

@@ -85,6 +85,7 @@ def test_what_was_not_measured_breaks_no_promise() -> None:
     ("members", "message"),
     [
         ({"wrong": 2}, "expected no wrong answer, got 2"),
+        ({"devices": {"used": 9, "repeated": 1}}, "expected no device twice, got 1 again"),
         ({"ratios": {"lane/nginx": 1.801}}, "expected lane/nginx of at most 1.8, got 1.801"),
         ({"ratios": {"lane/aiohttp_app": 0.361}}, "expected lane/aiohttp_app of at most 0.36, got 0.361"),
         ({"rounds": [{"number": 4}]}, "expected at least 5 rounds, got 4"),

@@ -95,6 +95,15 @@ def test_records_are_used_once(supply: Supply) -> None:
     assert not {one[0] for one in RECORD.iter_unpack(first)} & {one[0] for one in RECORD.iter_unpack(second)}
 
 
+def test_repeated_devices_are_counted_over_all_rounds(supply: Supply) -> None:
+    """Nothing that was used repeats; a file that begins again does."""
+    supply.take(25_000)
+    assert supply.count_repeated() == 0
+    records = supply.records.read_bytes()
+    supply.records.write_bytes(records[: 24_000 * RECORD.size] + records)
+    assert supply.count_repeated() == 1_000
+
+
 def test_a_sample_comes_from_all_that_was_used(supply: Supply) -> None:
     """A sample is evenly spread over the used records, and takes none twice."""
     used = supply.take(10_000)

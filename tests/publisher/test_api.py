@@ -278,7 +278,7 @@ async def test_failing_store_is_said(author: Any, workshop: Any, monkeypatch: py
     """Where the store fails the author is told to come again, and the publisher lives on."""
     await author.put(workshop.document())
 
-    def fail(self: Store, *_: Any) -> None:
+    def fail(*_: Any) -> None:
         raise api.StoreError("the store failed: disk I/O error")
 
     with monkeypatch.context() as patch:
@@ -292,7 +292,7 @@ async def test_failing_store_is_said(author: Any, workshop: Any, monkeypatch: py
 async def test_own_mistake_is_answered(author: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """What nobody has thought of is a 500 in JSON, without anything of its inside."""
 
-    def fail(self: Store) -> None:
+    def fail(_: Store) -> None:
         raise ZeroDivisionError("secret")
 
     with monkeypatch.context() as patch:

@@ -42,7 +42,7 @@ async def test_publisher_goes_on_where_it_was(workshop: Any, redis_server: Any, 
 
 
 async def test_publisher_starts_without_redis(
-    workshop: Any, redis_server: Any, clock: Any, meet: Any, caplog: Any, eventually: Any
+    *, workshop: Any, redis_server: Any, clock: Any, meet: Any, caplog: Any, eventually: Any
 ) -> None:
     """An absent Redis keeps nobody from publishing; once it is there, everything is brought to it."""
     redis_server.kill()

@@ -22,7 +22,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
         yield store
 
 
-def sign(record: Record | None, position: Position) -> Signed:
+def sign(_: Record | None, position: Position) -> Signed:
     """What a signer would make for a position."""
     return Signed(b"author", f"sealed at {position}".encode(), renew_at=1_000 + position.revision)
 

@@ -138,7 +138,7 @@ async def test_hanging_redis_delays_only_distribution(desk: Desk, redis_server: 
     assert (await desk.writer.read_state()).pending == 0
 
 
-async def test_unanswered_publication_is_recognized(desk: Desk, feed: Any, workshop: Any) -> None:
+async def test_unanswered_publication_is_recognized(desk: Desk, workshop: Any) -> None:
     """What was published without the store learning of it keeps its revision, and is not sent twice."""
     await desk.create(P1)
     desk.writer._is_settled = False
@@ -372,7 +372,7 @@ async def test_renewal_is_spread(desk: Desk, monkeypatch: pytest.MonkeyPatch) ->
 
 
 async def test_nothing_is_lost_while_redis_comes_and_goes(
-    workshop: Any, redis_server: Any, feed: Any, meet: Any, clock: Any, eventually: Any
+    *, workshop: Any, redis_server: Any, feed: Any, meet: Any, clock: Any, eventually: Any
 ) -> None:
     """Redis is killed and started again during PUTs: every confirmed document is there in the end, revisions unique."""
     confirmed: dict[str, tuple[int, int]] = {}

@@ -6,12 +6,14 @@ import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import orjson
+
+from contract.vector import load_vectors
 from tests.wire.server import WireServer
 
-QUESTION = (
-    b'{"workspace":"demo","device":{"id":"device-1","platform":"android","user":"u-1"},'
-    b'"programs":{"2021000000000001":"2.3.1"}}'
-)
+# A question with an update for an answer, and the rules that give it.
+USUAL = next(vector for vector in load_vectors() if vector.id == "rollback/from_a_named_version")
+QUESTION = USUAL.body
 REPORT = (
     b'{"workspace":"demo","device":{"id":"device-1","platform":"android"},'
     b'"events":[{"program":"2021000000000001","to":"2.3.0","outcome":"confirmed","at":1,"nonce":"%b"}]}'
@@ -33,6 +35,10 @@ class Answer:
         """The error's code, empty in an answer that is none."""
         found = re.match(rb'{"error":{"code":"([a-z_]+)"', self.body)
         return found[1].decode() if found else ""
+
+
+# The answer to QUESTION.
+GOOD = Answer(200, "application/json", orjson.dumps(USUAL.answer))
 
 
 class Client:

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from contract.vector import load_vectors
-from tests.wire.client import QUESTION, Answer, ask, make_check
+from tests.wire.client import GOOD, USUAL, ask, make_check
 from tests.wire.server import WireServer
 from trust import ROLES, PrivateKey, make_root
 
@@ -45,7 +44,10 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def both(root: Path, store: Path) -> Iterator[dict[str, WireServer]]:
     """The two servers, by name."""
-    servers = {"lane": WireServer(lane=True, root=root, store=store), "plain": WireServer(lane=False, root=root, store=store)}
+    servers = {
+        "lane": WireServer(lane=True, root=root, store=store),
+        "plain": WireServer(lane=False, root=root, store=store),
+    }
     for started in servers.values():
         started.start()
         publish_usual(started)
@@ -74,8 +76,4 @@ def wait_until_empty(server: WireServer) -> None:
 
 def publish_usual(server: WireServer) -> None:
     """Gives the server the rules by which QUESTION has the answer GOOD."""
-    server.publish(_USUAL.documents, _USUAL.revision, _USUAL.root, _USUAL.now)
-
-
-_USUAL = next(vector for vector in load_vectors() if vector.id == "rollback/from_a_named_version")
-assert _USUAL.question == __import__("json").loads(QUESTION)
+    server.publish(USUAL.documents, USUAL.revision, USUAL.root, USUAL.now)

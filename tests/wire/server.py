@@ -45,7 +45,7 @@ class WireServer:
 
     def __init__(self, *, lane: bool, root: Path, store: Path) -> None:
         self._settings = EdgeSettings(
-            redis="",
+            redis="redis://127.0.0.1:6379",
             workspaces={"demo": root, "empty": root},
             data=store,
             store=store,
@@ -98,9 +98,7 @@ class WireServer:
 
     def publish(self, documents: Sequence[Json], revision: int, root: int, now: int) -> None:
         """Replaces the rules of `demo` and the time that they are evaluated with."""
-        entries = {
-            document["program"]: compile_entry(parse_program(orjson.dumps(document))) for document in documents
-        }
+        entries = {document["program"]: compile_entry(parse_program(orjson.dumps(document))) for document in documents}
 
         def apply() -> None:
             workspace = Workspace("demo", root)
