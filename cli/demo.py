@@ -9,7 +9,7 @@ from typing import Any, Final
 import click
 
 from bundle import LocalStore
-from cli.exit import CommandError
+from cli.exit import CommandError, Exit
 from cli.home import Home, take_home, take_json
 from cli.http import ask
 from cli.pack import pack_with_keys
@@ -27,8 +27,16 @@ CHANGE_TIMEOUT_S: Final = 5.0
 
 def read_question() -> dict[str, Any]:
     """Returns the demo's question: that of a phone which the ferry's gray release covers."""
-    question: dict[str, Any] = json.loads((FOLDER / "question.json").read_bytes())
-    return question
+    return _read("question.json")
+
+
+def _read(name: str) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = json.loads((FOLDER / name).read_bytes())
+    except FileNotFoundError:
+        message = f"{FOLDER} is not part of this installation: run a checkout's scripts/run, or up --no-demo"
+        raise CommandError(message, Exit.USAGE) from None
+    return content
 
 
 def publish_demo(home: Home, publisher: Publisher) -> None:
@@ -37,7 +45,7 @@ def publish_demo(home: Home, publisher: Publisher) -> None:
     Raises:
         CommandError: something of it failed.
     """
-    for described in json.loads((FOLDER / "demo.json").read_bytes())["programs"]:
+    for described in _read("demo.json")["programs"]:
         program = described["program"]
         if publisher.get(program)[0] is not None:
             continue
@@ -57,7 +65,7 @@ def _pack(home: Home, program: str, name: str, version: str) -> dict[str, Any]:
     return package
 
 
-@click.command()
+@click.command(short_help="Change a release, and see the answer change.")
 @take_json
 @take_home
 def demo(home: Home, *, as_json: bool) -> None:
@@ -66,9 +74,7 @@ def demo(home: Home, *, as_json: bool) -> None:
     document, revision = publisher.get(PROGRAM)
     if document is None:
         raise CommandError(f"program {PROGRAM} is not published: start scripts/run without --no-demo")
-    release = next((release for release in document["releases"] if release["id"] == RELEASE), None)
-    if release is None:
-        raise CommandError(f"program {PROGRAM} has no release {RELEASE} any more")
+    release = _find_release(document)
     release["state"] = "live" if release.get("state") == "paused" else "paused"
     url = f"{home.read_address('edge')}/v1/check"
     ask("POST", url, body=read_question())  # so that connecting is not counted
@@ -82,6 +88,13 @@ def demo(home: Home, *, as_json: bool) -> None:
     click.echo(f"{RELEASE} is now {release['state']}")
     click.echo(_shorten(answer))
     click.echo(f"{spent_ms:.1f} ms from publish to the changed answer")
+
+
+def _find_release(document: dict[str, Any]) -> dict[str, Any]:
+    release: dict[str, Any] | None = next((part for part in document["releases"] if part["id"] == RELEASE), None)
+    if release is None:
+        raise CommandError(f"program {PROGRAM} has no release {RELEASE} any more")
+    return release
 
 
 def _ask_until(url: str, revision: int, started: float) -> tuple[dict[str, Any], float]:

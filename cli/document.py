@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import click
 
@@ -23,10 +23,11 @@ def document() -> None:
 @take_home
 def get(program: str, url: str | None, token_file: Path | None, home: Home) -> None:
     """Print the document of PROGRAM as JSON."""
-    found, _ = open_publisher(home, url, token_file).get(program)
+    found, revision = open_publisher(home, url, token_file).get(program)
     if found is None:
-        raise CommandError(f"no document of program {program} is published", Exit.REFUSED)
+        raise CommandError(f"no document of program {program!r} is published", Exit.REFUSED)
     click.echo(json.dumps(found, indent=2, ensure_ascii=False))
+    click.echo(f"revision {revision}", err=True)
 
 
 @document.command()
@@ -41,12 +42,19 @@ def put(  # noqa: PLR0913 - a command's options
     dry_run: bool,
 ) -> None:  # fmt: skip
     """Publish the document in FILE (- for standard input)."""
-    try:
-        wanted = json.load(file)
-    except ValueError as error:
-        raise CommandError(f"{file.name}: expected JSON: {error}", Exit.USAGE) from None
+    wanted = _read_document(file)
     publisher = open_publisher(home, url, token_file)
     if revision is None:
         _, revision = publisher.get(str(wanted.get("program")))
     answer = publisher.put(wanted, revision, dry_run=dry_run)
     click.echo(json.dumps(answer.body, indent=2, ensure_ascii=False))
+
+
+def _read_document(file: BinaryIO) -> dict[str, Any]:
+    try:
+        document: Any = json.load(file)
+    except (ValueError, RecursionError) as error:
+        raise CommandError(f"{file.name}: expected JSON: {error}", Exit.USAGE) from None
+    if not isinstance(document, dict):
+        raise CommandError(f"{file.name}: expected a JSON object, got {document!r:.100}", Exit.USAGE)
+    return document

@@ -3,7 +3,6 @@
 It knows nothing of Graywave's keys; a production host brings a Redis of its own.
 """
 
-import ctypes
 import importlib.util
 import shutil
 import signal
@@ -13,9 +12,10 @@ import tempfile
 import time
 from pathlib import Path
 
+from cli.process import end, start_bound
+
 # How long a private Redis may take to answer PING, in seconds.
 START_TIMEOUT_S = 10.0
-PR_SET_PDEATHSIG = 1
 
 
 class EmbeddedRedisError(Exception):
@@ -39,11 +39,6 @@ def find_redis() -> Path:
         if bundled.exists():
             return bundled
     raise EmbeddedRedisError("found no valkey-server or redis-server (Debian: apt-get install redis-server)")
-
-
-def _die_with_parent() -> None:
-    """Asks Linux to end this process when its parent ends, however it ends (prctl(2), PR_SET_PDEATHSIG)."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 class PrivateRedis:
@@ -79,19 +74,23 @@ class PrivateRedis:
         Raises:
             EmbeddedRedisError: it ended, or did not answer within START_TIMEOUT_S.
         """
-        # fmt: off
-        self._process = subprocess.Popen(  # noqa: S603 - a server found on the PATH, with arguments of our own
-            [self._binary, "--port", "0", "--unixsocket", self._socket, "--unixsocketperm", "700",
-             "--dir", self._folder, "--appendonly", "yes", "--appendfsync", "everysec", "--save", "", "--maxmemory-policy", "noeviction",
-             "--daemonize", "no", "--loglevel", "warning"],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            preexec_fn=_die_with_parent,  # noqa: PLW1509 - one prctl call, before any thread exists
-        )
-        # fmt: on
-        deadline = time.monotonic() + START_TIMEOUT_S
+        command: list[str | Path] = [
+            self._binary, "--port", "0", "--unixsocket", self._socket, "--unixsocketperm", "700", "--dir", self._folder,
+            "--appendonly", "yes", "--appendfsync", "everysec", "--save", "", "--maxmemory-policy", "noeviction",
+            "--daemonize", "no", "--loglevel", "warning",
+        ]  # fmt: skip
+        try:
+            self._process = start_bound(command)
+        except OSError as error:
+            self.stop()
+            raise EmbeddedRedisError(f"{self._binary} cannot be started: {error.strerror}") from None
+        self._wait(self._process, time.monotonic() + START_TIMEOUT_S)
+
+    def _wait(self, process: "subprocess.Popen[bytes]", deadline: float) -> None:
         while not self._answers():
-            if self._process.poll() is not None:
-                raise EmbeddedRedisError(f"{self._binary} ended with code {self._process.returncode} at its start")
+            if process.poll() is not None:
+                self.stop()
+                raise EmbeddedRedisError(f"{self._binary} ended with code {process.returncode} at its start")
             if time.monotonic() > deadline:
                 self.stop()
                 raise EmbeddedRedisError(f"{self._binary} did not answer within {START_TIMEOUT_S:.0f} s")
@@ -117,8 +116,6 @@ class PrivateRedis:
         self._run.cleanup()
 
     def _end(self, how: signal.Signals) -> None:
-        if self._process is None:
-            return
-        self._process.send_signal(how)
-        self._process.wait()
-        self._process = None
+        if self._process is not None:
+            end(self._process, how)
+            self._process = None

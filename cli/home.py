@@ -4,11 +4,13 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import click
 
 from cli.exit import CommandError, Exit
+
+DEFAULT_FOLDER: Final = Path("data")
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -67,7 +69,7 @@ class Home:
         """
         try:
             return str(json.loads(self.addresses.read_text("utf-8"))[server])
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, TypeError):
             message = f"nothing runs in {self.folder}: start scripts/run, or name the address yourself"
             raise CommandError(message, Exit.UNREACHABLE) from None
 
@@ -82,7 +84,7 @@ def take_home(function: _Function) -> _Function:
         "--data",
         "home",
         envvar="GRAYWAVE_DATA",
-        default="data",
+        default=str(DEFAULT_FOLDER),
         show_default=True,
         show_envvar=True,
         type=click.Path(path_type=Path, file_okay=False),

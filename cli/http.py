@@ -36,19 +36,30 @@ def ask(
         allow: statuses from 400 that the caller deals with.
 
     Raises:
-        CommandError: UNREACHABLE, or REFUSED with the server's own words.
+        CommandError: USAGE for what is no address; UNREACHABLE, also by an answer that is none of Graywave's; REFUSED
+            with the server's own words.
     """
+    if not url.startswith(("http://", "https://")):
+        raise CommandError(f"expected an address such as http://127.0.0.1:8080, got {url!r}", Exit.USAGE)
     data = body if isinstance(body, bytes) else None if body is None else json.dumps(body).encode()
     try:
         response = _pool.request(
             method, url, body=data, headers={"Content-Type": "application/json", **(headers or {})}
         )
     except urllib3.exceptions.HTTPError as error:
-        raise CommandError(f"{url} cannot be reached: {error}", Exit.UNREACHABLE) from None
+        raise CommandError(f"{url} cannot be reached: {escape(str(error))}", Exit.UNREACHABLE) from None
     answer = Answer(response.status, response.headers.get("ETag", "").strip('"'), _read_json(response.data))
     if answer.status >= HTTPStatus.BAD_REQUEST and answer.status not in allow:
         raise CommandError(f"{method} {url}: {_read_refusal(answer)}", Exit.REFUSED)
+    if answer.status < HTTPStatus.BAD_REQUEST and not isinstance(answer.body, dict):
+        got = f"status {answer.status} and {answer.body!r:.100}"
+        raise CommandError(f"{method} {url}: expected a JSON object, got {got}", Exit.UNREACHABLE)
     return answer
+
+
+def escape(text: str) -> str:
+    """Returns text from elsewhere as a terminal may see it: what is not printable, escaped."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 def _read_json(data: bytes) -> Any:
@@ -63,4 +74,4 @@ def _read_refusal(answer: Answer) -> str:
     if not isinstance(error, dict):
         return f"status {answer.status}"
     place = f"{error['path']}: " if error.get("path") else ""
-    return f"{error.get('code')}: {place}{error.get('message')}"
+    return escape(f"{error.get('code')}: {place}{error.get('message')}")

@@ -3,11 +3,12 @@
 import json
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
 
-from cli.exit import CommandError
+from cli.exit import CommandError, Exit
 from cli.home import take_json
 from trust import ROLES, PrivateKey, TrustError, make_root
 
@@ -47,22 +48,25 @@ def make_keys(folder: Path, workspace: str, expires: int) -> dict[str, str]:
         CommandError: a file is there already, cannot be written, or the workspace is none.
     """
     made = {role: PrivateKey.generate() for role in ROLES}
-    roles = {role: [key.public] for role, key in made.items()}
+    files = {folder / f"{role}.key": (key.to_json(), 0o600) for role, key in made.items()}
     try:
-        root = make_root(workspace, 1, expires, roles, [made["root"]])
+        root = make_root(workspace, 1, expires, {role: [key.public] for role, key in made.items()}, [made["root"]])
+    except TrustError as error:
+        raise CommandError(f"cannot make keys of workspace {workspace!r}: {error}", Exit.USAGE) from None
+    try:
         folder.mkdir(parents=True, exist_ok=True)
-        for role, key in made.items():
-            _write_new(folder / f"{role}.key", key.to_json(), 0o600)
-        _write_new(folder / ROOT_NAME, root, 0o644)
-    except FileExistsError as error:
-        message = f"{error.filename} is there already: keys are never overwritten, name another folder"
-        raise CommandError(message) from None
-    except (OSError, TrustError, ValueError) as error:
+        _write_new({**files, folder / ROOT_NAME: (root, 0o644)})
+    except OSError as error:
         raise CommandError(f"cannot make keys in {folder}: {error}") from None
     return {role: key.kid for role, key in made.items()}
 
 
-def _write_new(path: Path, data: bytes, mode: int) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
+def _write_new(files: Mapping[Path, tuple[bytes, int]]) -> None:
+    """Writes files with their modes; none of them, if one is there."""
+    for path in files:
+        if os.path.lexists(path):
+            raise CommandError(f"{path} is there already: keys are never overwritten, name another folder")
+    for path, (data, mode) in files.items():
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)

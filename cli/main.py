@@ -5,6 +5,10 @@ from typing import Final
 
 import click
 
+from cli.exit import CommandError, Exit
+
+# As in pyproject.toml; a checkout is not installed, so that no metadata tells.
+VERSION: Final = "0.1.0"
 # Where each subcommand is: module, function.
 COMMANDS: Final = {
     "up": ("cli.up", "up"),
@@ -17,7 +21,27 @@ COMMANDS: Final = {
     "update": ("cli.update", "update"),
     "edge": ("cli.serve", "edge"),
     "publisher": ("cli.serve", "publisher"),
+    "reference": ("cli.reference", "reference"),
 }
+
+
+def _load(name: str) -> click.Command:
+    """Returns a subcommand; one whose libraries are not installed says so when it is run, and breaks no other."""
+    module, function = COMMANDS[name]
+    try:
+        command: click.Command = getattr(importlib.import_module(module), function)
+    except ModuleNotFoundError as error:
+        return _stand_in(name, f"graywave {name} is not part of this installation: it lacks {error.name}")
+    return command
+
+
+def _stand_in(name: str, message: str) -> click.Command:
+    @click.command(name, hidden=True, add_help_option=False, context_settings={"ignore_unknown_options": True})
+    @click.argument("_", nargs=-1)
+    def refuse(_: tuple[str, ...]) -> None:
+        raise CommandError(message, Exit.USAGE)
+
+    return refuse
 
 
 class _Lazy(click.Group):
@@ -27,15 +51,11 @@ class _Lazy(click.Group):
         return list(COMMANDS)
 
     def get_command(self, _ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        module, function = COMMANDS[cmd_name]
-        command: click.Command = getattr(importlib.import_module(module), function)
-        return command
+        return _load(cmd_name) if cmd_name in COMMANDS else None
 
 
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="graywave", message="%(version)s")
+@click.version_option(VERSION, message="%(version)s")
 def main() -> None:
     """Release mini programs to the devices that should have them.
 

@@ -1,18 +1,20 @@
 """`graywave pack`: from a folder or an archive to a signed package."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import click
 
 from bundle import BundleError
 from bundle.pack import pack as pack_source
-from cli.exit import CommandError
+from cli.exit import CommandError, Exit
 from cli.home import Home, take_home, take_json
-from trust import PrivateKey, TrustError, read_root
+from cli.progress import make_progress
+from trust import ClaimError, PrivateKey, TrustError, read_root
 
 
-@click.command()
+@click.command(short_help="Make a signed package of a folder or archive.")
 @click.argument("source", type=click.Path(path_type=Path, exists=True))
 @click.option("--program", required=True, help="The program's id: 16 digits, 8 for an H5 app.")
 @click.option("--version", required=True, help="1 to 4 numeric parts, such as 1.2.0.")
@@ -42,7 +44,7 @@ def pack(  # noqa: PLR0913, PLR0917 - a command's options
 def pack_with_keys(  # noqa: PLR0913 - what a package is
     source: Path, out: Path, program: str, version: str, keys: Path, *, level: int
 ) -> dict[str, str | int]:
-    """Packs a source with the package key of a folder, showing progress where somebody looks; returns what came out.
+    """Packs a source with the package key in the folder `keys`, showing progress; returns what came out.
 
     Raises:
         CommandError: the key cannot be read or the source not packed.
@@ -51,19 +53,19 @@ def pack_with_keys(  # noqa: PLR0913 - what a package is
         key = PrivateKey.from_json((keys / "package.key").read_bytes())
         workspace = read_root((keys / "root.json").read_bytes()).workspace
     except (OSError, TrustError) as error:
-        raise CommandError(f"cannot use the keys in {keys}: {error} (make some: graywave keys new)") from None
-    stderr = click.get_text_stream("stderr")
-    with click.progressbar(length=100, label="packing", file=stderr, hidden=not stderr.isatty()) as bar:
-
-        def show(done: int, whole: int) -> None:
-            bar.update(100 * done // max(1, whole) - bar.pos)
-
-        try:
-            packed = pack_source(
-                source, out, workspace=workspace, program=program, version=version, key=key, level=level, progress=show
-            )
-        except (BundleError, TrustError, OSError) as error:
-            raise CommandError(str(error)) from None
+        message = f"cannot use the keys in {keys}: {error} (make some: graywave keys new)"
+        raise CommandError(message, Exit.USAGE) from None
+    show = make_progress()
+    progress = partial(show, "packing") if show else None
+    try:
+        packed = pack_source(
+            source, out, workspace=workspace, program=program, version=version, key=key, level=level, progress=progress
+        )
+    except ClaimError as error:
+        raise CommandError(str(error), Exit.USAGE) from None
+    except (BundleError, OSError) as error:
+        said = str(error)  # of a file within, which may be named without the source
+        raise CommandError(said if said.startswith(str(source)) else f"{source}: {said}") from None
     return {
         "folder": str(out),
         "program": program,

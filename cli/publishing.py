@@ -3,6 +3,7 @@
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from cli.exit import CommandError, Exit
 from cli.home import Home
@@ -43,7 +44,7 @@ class Publisher:
         return ask("PUT", url, body=document, headers=self._headers | precondition)
 
     def _name(self, program: str) -> str:
-        return f"{self._url}/v1/documents/program/{program}"
+        return f"{self._url}/v1/documents/program/{quote(program, safe='')}"
 
 
 def open_publisher(home: Home, url: str | None, token_file: Path | None) -> Publisher:
@@ -52,9 +53,12 @@ def open_publisher(home: Home, url: str | None, token_file: Path | None) -> Publ
     Raises:
         CommandError: none runs there, or the token cannot be read.
     """
+    address = url or home.read_address("publisher")
     path = token_file or home.token
     try:
-        token = path.read_text("utf-8").strip()
-    except OSError as error:
+        token = path.read_text("ascii").strip()
+    except (OSError, ValueError) as error:
         raise CommandError(f"cannot read the publisher's token: {error}", Exit.USAGE) from None
-    return Publisher(url or home.read_address("publisher"), token)
+    if not token.isprintable():  # it becomes a header's value
+        raise CommandError(f"cannot read the publisher's token: expected one line in {path}", Exit.USAGE)
+    return Publisher(address, token)

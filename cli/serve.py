@@ -16,7 +16,7 @@ class _Server(click.Command):
     """A command whose help ends with its settings, read from the dataclass that reads them."""
 
     def format_epilog(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        cls, prefix, section = _SETTINGS[self.name or ""]()
+        cls, prefix, section = SETTINGS[self.name or ""]()
         with formatter.section(f"Settings (variables; in the file, keys of [{section}] in small letters)"):
             formatter.write_dl([(prefix + row.name.upper(), f"{row.help} ({row.default})") for row in describe(cls)])
 
@@ -33,10 +33,10 @@ def _find_publisher() -> tuple[type, str, str]:
     return Settings, PREFIX, SECTION
 
 
-_SETTINGS = {"edge": _find_edge, "publisher": _find_publisher}
+SETTINGS = {"edge": _find_edge, "publisher": _find_publisher}
 
 
-@click.command(cls=_Server)
+@click.command(cls=_Server, short_help="Run an edge, from its settings.")
 @click.option("--config", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="TOML file of settings.")
 def edge(config: Path | None) -> None:
     """Run an edge: tell devices which packages they should have."""
@@ -51,7 +51,7 @@ def edge(config: Path | None) -> None:
         raise CommandError(f"the edge cannot start: {error}") from None
 
 
-@click.command(cls=_Server)
+@click.command(cls=_Server, short_help="Run a workspace's publisher, from its settings.")
 @click.option("--config", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="TOML file of settings.")
 def publisher(config: Path | None) -> None:
     """Run the publisher of a workspace: sign what the control plane decides, and distribute it."""

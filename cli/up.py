@@ -1,37 +1,62 @@
 """`graywave up`: everything on one machine, on embedded defaults, until it is interrupted; the data folder stays."""
 
+import fcntl
 import json
 import os
 import secrets
+import shlex
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 from typing import Final
 
 import click
 
-from cli.demo import FOLDER, WORKSPACE, publish_demo
+from cli.demo import WORKSPACE, publish_demo, read_question
 from cli.embedded import EmbeddedRedisError, PrivateRedis
 from cli.exit import CommandError, Exit
-from cli.home import Home, take_home
+from cli.home import DEFAULT_FOLDER, Home, take_home
 from cli.http import ask
 from cli.keys import DAY_S, make_keys
+from cli.process import end, start_bound
 from cli.publishing import open_publisher
 
 DEFAULT_PORT: Final = 8080
 ROOT_LIFE_S = 3650 * DAY_S
 START_TIMEOUT_S = 30.0
-STOP_TIMEOUT_S = 20.0
+LOOK_EVERY_S = 0.2
 TOKEN_BYTES = 24
+PROJECT: Final = Path(__file__).resolve().parent.parent
 
 
-@click.command()
+@dataclass(frozen=True, slots=True)
+class _Server:
+    """A server that was started, and where it writes what it does."""
+
+    name: str
+    process: "subprocess.Popen[bytes]"
+    log: Path
+
+    def check(self) -> None:
+        """Returns while it runs; raises CommandError with the last that it said."""
+        code = self.process.poll()
+        if code is not None:
+            raise CommandError(f"the {self.name} ended with code {code}: {self.read_last()} (see {self.log})")
+
+    def read_last(self) -> str:
+        """Returns the last line that it wrote."""
+        return self.log.read_text("utf-8", "backslashreplace").strip().rpartition("\n")[2]
+
+
+@click.command(short_help="Run everything on this machine, until interrupted.")
 @click.option(
     "--port", envvar="GRAYWAVE_PORT", default=DEFAULT_PORT, show_default=True, show_envvar=True,
     type=click.IntRange(1, 65_533), help="The edge's port; admin listener and publisher take the next two.",
@@ -43,35 +68,75 @@ TOKEN_BYTES = 24
 @take_home
 def up(port: int, redis: str | None, home: Home, *, has_demo: bool) -> None:
     """Run a private Redis, a publisher and an edge, with demo programs, until interrupted."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    _take_stops()
     with ExitStack() as stack:
         try:
-            _refuse_taken_ports(port)
-            _prepare(home, port)
-            address = redis or stack.enter_context(_run_redis(home))
-            stack.callback(home.addresses.unlink, missing_ok=True)
-            stack.enter_context(_run_server("publisher", _set_publisher(home, port, address), home))
-            _wait(f"http://127.0.0.1:{port + 2}/healthz", "the publisher", home)
-            stack.enter_context(_run_server("edge", _set_edge(home, port, address), home))
-            if has_demo:
-                publish_demo(home, open_publisher(home, None, None))
-            _wait(f"http://127.0.0.1:{port + 1}/readyz", "the edge", home)
-            _say_ready(port, home)
+            servers = _start(port, redis, home, stack, has_demo=has_demo)
+            _say_ready(port, home, has_demo=has_demo)
             while True:
-                signal.pause()
+                for server in servers:
+                    server.check()
+                time.sleep(LOOK_EVERY_S)
         except KeyboardInterrupt:
             click.echo("stopping", err=True)
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                signal.signal(number, signal.SIG_IGN)  # a second one would leave something running
+
+
+def _take_stops() -> None:
+    """A closed terminal and a service manager stop as an interrupt does; nohup's wish is heeded."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
+
+
+def _start(port: int, redis: str | None, home: Home, stack: ExitStack, *, has_demo: bool) -> Sequence[_Server]:
+    """Starts everything, to be stopped by the stack, and returns when devices are answered."""
+    _refuse_taken_ports(port)
+    stack.enter_context(_hold(home))
+    stack.callback(home.addresses.unlink, missing_ok=True)
+    _prepare(home, port)
+    address = redis or stack.enter_context(_run_redis(home))
+    publisher = stack.enter_context(_run_server("publisher", _set_publisher(home, port, address), home))
+    _wait(f"http://127.0.0.1:{port + 2}/healthz", publisher)
+    edge = stack.enter_context(_run_server("edge", _set_edge(home, port, address), home))
+    if has_demo:
+        publish_demo(home, open_publisher(home, None, None))
+    _wait(f"http://127.0.0.1:{port + 1}/readyz", edge)
+    return publisher, edge
+
+
+@contextmanager
+def _hold(home: Home) -> Iterator[None]:
+    """Makes the data folder and keeps others from starting in it: two publishers would share one store."""
+    try:
+        home.store.mkdir(parents=True, exist_ok=True)
+        lock = (home.folder / "lock").open("ab")
+    except OSError as error:
+        raise CommandError(f"cannot use the data folder {home.folder}: {error}", Exit.USAGE) from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            message = f"another graywave up runs in {home.folder}: choose another folder with GRAYWAVE_DATA"
+            raise CommandError(message, Exit.USAGE) from None
+        yield
 
 
 def _prepare(home: Home, port: int) -> None:
     """Makes what a first start needs: keys, token, and where the servers listen."""
-    home.folder.mkdir(parents=True, exist_ok=True)
-    home.store.mkdir(exist_ok=True)
-    if not (home.keys / "root.json").exists():
-        make_keys(home.keys, WORKSPACE, int(time.time()) + ROOT_LIFE_S)
+    # Each is made under another name first: an interrupt leaves nothing that a later start would take for whole.
+    if not home.keys.exists():
+        fresh = home.folder / "keys.new"
+        shutil.rmtree(fresh, ignore_errors=True)
+        make_keys(fresh, WORKSPACE, int(time.time()) + ROOT_LIFE_S)
+        fresh.rename(home.keys)
     if not home.token.exists():
-        home.token.touch(mode=0o600)
-        home.token.write_text(secrets.token_urlsafe(TOKEN_BYTES) + "\n", "utf-8")
+        fresh = home.folder / "token.new"
+        fresh.touch(mode=0o600)
+        fresh.write_text(secrets.token_urlsafe(TOKEN_BYTES) + "\n", "utf-8")
+        fresh.rename(home.token)
     addresses = {"edge": port, "admin": port + 1, "publisher": port + 2}
     addresses_text = json.dumps({name: f"http://127.0.0.1:{number}" for name, number in addresses.items()})
     home.addresses.write_text(addresses_text, "utf-8")
@@ -131,31 +196,20 @@ def _set_edge(home: Home, port: int, redis: str) -> dict[str, str]:
 
 
 @contextmanager
-def _run_server(name: str, settings: dict[str, str], home: Home) -> Iterator[None]:
-    """Runs a server in a process group of its own, so that an interrupt reaches it through us, in order."""
-    with (home.folder / f"{name}.log").open("ab") as log:
-        process = subprocess.Popen(  # noqa: S603 - our own code
-            [sys.executable, "-m", "cli", name],
-            env=os.environ | settings,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
+def _run_server(name: str, settings: dict[str, str], home: Home) -> Iterator[_Server]:
+    path = home.folder / f"{name}.log"
+    with path.open("ab") as log:
+        process = start_bound([sys.executable, "-m", "cli", name], log, os.environ | settings)
     try:
-        yield
+        yield _Server(name, process, path)
     finally:
-        process.terminate()
-        try:
-            process.wait(STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        end(process)
 
 
-def _wait(url: str, what: str, home: Home) -> None:
+def _wait(url: str, server: _Server) -> None:
     deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline:
+        server.check()
         try:
             if ask("GET", url, allow=(HTTPStatus.SERVICE_UNAVAILABLE,)).status == HTTPStatus.OK:
                 return
@@ -163,16 +217,30 @@ def _wait(url: str, what: str, home: Home) -> None:
             if error.exit_code != Exit.UNREACHABLE:
                 raise
         time.sleep(0.05)
-    raise CommandError(f"{what} was not ready within {START_TIMEOUT_S:.0f} s: see the logs in {home.folder}")
+    message = f"the {server.name} was not ready within {START_TIMEOUT_S:.0f} s: {server.read_last()} (see {server.log})"
+    raise CommandError(message)
 
 
-def _say_ready(port: int, home: Home) -> None:
+def _say_ready(port: int, home: Home, *, has_demo: bool) -> None:
     url = f"http://127.0.0.1:{port}"
-    data = "" if home.folder == Path("data") else f" --data {home.folder}"
     click.echo(f"ready {url}")
+    if not has_demo:
+        return
+    question = json.dumps(read_question(), ensure_ascii=False, separators=(",", ":"))
     click.echo("\nask as a phone would:")
-    question = (FOLDER / "question.json").read_text("utf-8").strip()
-    click.echo(f"  curl {url}/v1/check -H 'Content-Type: application/json' -d '{question}'")
+    click.echo(f"  curl {url}/v1/check -H 'Content-Type: application/json' -d {shlex.quote(question)}")
     click.echo("\nchange a release, and see the answer change:")
-    click.echo(f"  scripts/graywave demo{data}")
-    sys.stdout.flush()
+    click.echo(f"  {_name_command()} demo{_name_folder(home)}")
+
+
+def _name_command() -> str:
+    """The command to paste: short where it is started as the README has it, else one that works from anywhere."""
+    script = PROJECT / "scripts" / "graywave"
+    if Path.cwd() == PROJECT:
+        return "scripts/graywave"
+    return shlex.quote(str(script)) if script.exists() else "graywave"
+
+
+def _name_folder(home: Home) -> str:
+    is_default = home.folder == DEFAULT_FOLDER and Path.cwd() == PROJECT
+    return "" if is_default else f" --data {shlex.quote(str(home.folder.absolute()))}"

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 
 import orjson
 from msgspec import Struct
+from msgspec.structs import astuple
 
 from channel import NOWHERE, Position
 from edge.question import VERSIONS, Question
@@ -38,10 +39,9 @@ class Update(Struct, frozen=True, gc=False):
     by_base: dict[int, bytes]
 
 
-class Entry(Struct, frozen=True, gc=False):
-    """One program as a worker holds it. `updates` goes by (release id, reason); a take-down's by ("", remove)."""
+class Entry(CompiledProgram, frozen=True, gc=False):
+    """One program as a worker holds it, with its answers: by (release id, reason), a take-down's by ("", remove)."""
 
-    program: CompiledProgram
     poll_after: int
     offers_expire: int
     updates: dict[tuple[str, Reason], Update]
@@ -59,7 +59,7 @@ def compile_entry(document: Program) -> Entry:
         raise DocumentError("$.offers", "expected the publisher's offers, got none")
     position = Position(document.epoch, document.revision)
     updates = dict(_encode_updates(program, document))
-    return Entry(program, document.poll_after, document.offers.expires, updates, position)
+    return Entry(*astuple(program), document.poll_after, document.offers.expires, updates, position)
 
 
 def _encode_updates(program: CompiledProgram, document: Program) -> Iterable[tuple[tuple[str, Reason], Update]]:
@@ -161,7 +161,7 @@ class Workspace:
                 continue
             if base is None or entry.poll_after < base:
                 base = entry.poll_after
-            release, reason = evaluate(entry.program, device, installed, now)
+            release, reason = evaluate(entry, device, installed, now)
             if reason is not _CURRENT and reason is not _NO_RELEASE and now < entry.offers_expire:
                 update = entry.updates.get(("" if release is None else release.id, reason))
                 if update is not None:

@@ -25,13 +25,14 @@ IMMUTABLE: Final = "public, max-age=31536000, immutable"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 # The shortest field is `a:` and its line's end: the limit of the head is the limit of their number, too.
 MAX_FIELDS: Final = MAX_HEAD_BYTES // len("a:\r\n")
+# How long a body that was refused unread is thrown away before the connection ends, in seconds: a client that is still
+# sending reads its answer then; one that sends for ever is cut off.
+LINGER_S: Final = 2.0
 # No head may have it, wherever it stands.
 _NO_HEAD: Final = b"\0"
-# What aiohttp's parser says of the field that the lane counts itself.
-_HOSTS: Final = {
-    "Missing 'Host' header in request.": "expected one Host field, got 0",
-    "Duplicate 'Host' header found.": "expected one Host field, got 2",
-}
+# What aiohttp's parser says of fields that the lane counts itself.
+_find_double: Final = re.compile("Duplicate '(.*)' header found.").fullmatch
+_NO_HOST: Final = "Missing 'Host' header in request."
 # What the router and aiohttp itself refuse with, as the contract's codes.
 _CODES: Final = {
     HTTPStatus.NOT_FOUND: "not_found",
@@ -66,11 +67,13 @@ class Handler(web.RequestHandler):
     """
 
     __slots__ = (
+        "_answered",
         "_awaits",
         "_connections",
         "_fault",
         "_frame",
         "_has_ended",
+        "_is_retired",
         "_payload",
         "deadline",
         "ends",
@@ -81,12 +84,13 @@ class Handler(web.RequestHandler):
         self, server: web.Server, connections: Connections, *, ends: bool, loop: asyncio.AbstractEventLoop
     ) -> None:
         super().__init__(server, loop=loop, auto_decompress=False, max_line_size=MAX_HEAD_BYTES,
-                         max_field_size=MAX_HEAD_BYTES, max_headers=MAX_FIELDS)  # fmt: skip
+                         max_field_size=MAX_HEAD_BYTES, max_headers=MAX_FIELDS, lingering_time=LINGER_S)  # fmt: skip
         self._connections = connections
+        self._answered = 0
         self._awaits = True
         self._frame = Frame()
         self._fault: RefusedError | None = None
-        self._has_ended = False
+        self._has_ended = self._is_retired = False
         self._payload: StreamReader | None = None
         self.ends = ends
         self.deadline = self.life_end = 0.0
@@ -132,13 +136,20 @@ class Handler(web.RequestHandler):
         self._has_ended = True
         if self._payload is not None:
             self._payload.feed_eof()
-        if self._is_idle():
-            self.force_close()
+        self._end_if_idle()
         return True
 
-    def _is_idle(self) -> bool:
-        """Says whether no answer is owed: aiohttp waits for a message and has none."""
-        return self._waiter is not None and not self._messages
+    def _end_if_idle(self) -> None:
+        """Ends a connection on which no answer is owed, and none will be."""
+        if self._is_ending() and self._count_owed() == 0:
+            self.force_close()
+
+    def _is_ending(self) -> bool:
+        return self._has_ended or self._frame.is_last or (self._is_retired and self._frame.is_empty)
+
+    def _count_owed(self) -> int:
+        """Returns how many messages have no answer yet; what aiohttp holds back behind an upgrade counts as one."""
+        return self._request_count - self._answered + bool(self._message_tail)
 
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
@@ -147,30 +158,31 @@ class Handler(web.RequestHandler):
         if isinstance(resp, web.HTTPException):
             resp = _translate(request, resp)
         self._answer_with(resp)
-        return await super().finish_response(request, resp, start_time)
+        try:
+            return await super().finish_response(request, resp, start_time)
+        finally:
+            self._answered += 1
+            self._end_if_idle()
 
     def _answer_with(self, response: web.StreamResponse) -> None:
         """An answer is ready: it gets its time to be written and the next request to come, or ends the connection."""
         self._awaits = False
         is_file = isinstance(response, web.FileResponse)
         self.deadline = self._connections.download_deadline if is_file else self._connections.idle_deadline
-        is_last = self._frame.is_last or (self._has_ended and not self._messages)
+        is_last = self._is_ending() and self._count_owed() == 1
         if is_last or self._connections.is_draining or (self.ends and not is_file):
             response.force_close()
 
     def expire(self) -> None:
         """Ends a connection that took too long, also where its client does not read what it is owed."""
-        transport = self.transport
+        if self.transport is not None:
+            self.transport.abort()
         self.force_close()
-        if transport is not None:
-            transport.abort()
 
     def retire(self) -> None:
-        """Ends the connection with the answer that is owed, or now: aiohttp's `close` leaves an idle one open."""
-        is_idle = self._is_idle()
-        self.close()
-        if is_idle:
-            self.force_close()
+        """Ends the connection with the answers that are owed, or now where no message has begun."""
+        self._is_retired = True
+        self._end_if_idle()
 
     def handle_error(
         self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
@@ -187,7 +199,11 @@ class Handler(web.RequestHandler):
 def _explain(message: str) -> RefusedError:
     """What aiohttp's parser says, in the words of the lane's: both are llhttp, and aiohttp adds the place."""
     reason = message.partition("\n\n")[0].removeprefix("Bad status line:\n  ").rstrip(":")
-    text = _HOSTS.get(reason, f"expected a request of HTTP/1.1 ({reason})")
+    double = _find_double(reason)
+    if double or reason == _NO_HOST:
+        text = f"expected one {double[1] if double else 'Host'} field, got {'more' if double else 'none'}"
+    else:
+        text = f"expected a request of HTTP/1.1 ({reason})"
     return RefusedError("malformed_request", text, closes=True)
 
 

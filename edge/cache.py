@@ -283,14 +283,14 @@ def _refuse_damage(db: sqlite3.Connection) -> None:
 
 def _mark_damaged_rows(db: sqlite3.Connection) -> None:
     """Forgets the position of rows whose digest does not fit, and tells of them: so they are fetched again."""
-    db.create_function("digest", 1, _digest, deterministic=True)
+    db.create_function("fits", 2, _fits, deterministic=True)
     with db:
         db.execute("BEGIN IMMEDIATE")
         db.execute(
             "REPLACE INTO refused SELECT workspace, kind, id, epoch || '-' || revision, 'its row in edge.db is damaged'"
-            " FROM document WHERE digest(envelope) != digest AND epoch > 0"
+            " FROM document WHERE NOT fits(envelope, digest) AND epoch > 0"
         )
-        db.execute("UPDATE document SET epoch = 0, revision = 0 WHERE digest(envelope) != digest AND epoch > 0")
+        db.execute("UPDATE document SET epoch = 0, revision = 0 WHERE NOT fits(envelope, digest) AND epoch > 0")
 
 
 def _read_batch(db: sqlite3.Connection, after: int) -> Batch:
@@ -309,7 +309,7 @@ def _read_batch(db: sqlite3.Connection, after: int) -> Batch:
 
 
 def _read_row(row: int, workspace: str, kind: str, id_: str, envelope: bytes, digest: bytes) -> Row:  # noqa: PLR0913, PLR0917 - a row's columns
-    return Row(row, workspace, DocumentName(kind, id_), envelope if _digest(envelope) == digest else None)
+    return Row(row, workspace, DocumentName(kind, id_), envelope if _fits(envelope, digest) else None)
 
 
 def _read_last_row(db: sqlite3.Connection) -> int:
@@ -320,6 +320,11 @@ def _read_last_row(db: sqlite3.Connection) -> int:
 def _make_row(workspace: str, document: Document, row: int) -> tuple[object, ...]:
     envelope = document.envelope
     return (workspace, *document.name, *document.position, row, envelope, _digest(envelope))
+
+
+def _fits(envelope: object, digest: object) -> bool:
+    """Damage may have made another type of either."""
+    return isinstance(envelope, bytes) and _digest(envelope) == digest
 
 
 def _digest(envelope: bytes) -> bytes:

@@ -11,7 +11,8 @@ from edge.body import MAX_BODY_BYTES
 from edge.errors import RefusedError
 from edge.exchange import MAX_HEAD_BYTES
 
-HEAD_END: Final = b"\r\n\r\n"
+# What ends a head, whatever ends the line before it: that is for the parser to judge.
+BLANK_LINE: Final = b"\n\r\n"
 # The parser refuses every head with another length, or with two of them.
 _find_length: Final = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,19})[ \t]*\r\n").search
 _find_encoding: Final = re.compile(rb"\r\ntransfer-encoding:").search
@@ -27,6 +28,11 @@ class Frame:
         self._body = 0
         # Set by a Transfer-Encoding: where such a message ends, only the parser knows, so that it is the last one.
         self.is_last = False
+
+    @property
+    def is_empty(self) -> bool:
+        """Says whether no message has begun that is not yet cut out whole."""
+        return not self._held and not self._body
 
     def add(self, data: bytes) -> None:
         """Takes bytes from the network."""
@@ -63,9 +69,9 @@ def find_head_end(data: bytes) -> int:
     Raises:
         RefusedError: `malformed_request`, the head is too long or has a line that ends with LF alone.
     """
-    end = data.find(HEAD_END, 0, MAX_HEAD_BYTES)
+    end = data.find(BLANK_LINE, 0, MAX_HEAD_BYTES)
     if end >= 0:
-        return end + len(HEAD_END)
+        return end + len(BLANK_LINE)
     if len(data) >= MAX_HEAD_BYTES:
         message = f"expected a head of at most {MAX_HEAD_BYTES} bytes, got more"
         raise RefusedError("malformed_request", message, closes=True)

@@ -47,10 +47,15 @@ def run_edge(settings: EdgeSettings, config: Path | None) -> None:
     for name, path in settings.workspaces.items():
         _read_root(name, path)
     settings.data.mkdir(parents=True, exist_ok=True)
-    listeners = parent.bind(*split_address(settings.listen), settings.workers)
-    (admin,) = parent.bind(*split_address(settings.admin), 1)
-    _log.info("devices at %s, operators at %s", _name(listeners[0]), _name(admin))
-    parent.Parent(listeners, admin, str(config.absolute()) if config else "", settings.drain_delay_s).run()
+    with contextlib.ExitStack() as stack:
+        listeners = _bind(settings.listen, settings.workers, stack)
+        (admin,) = _bind(settings.admin, 1, stack)
+        _log.info("devices at %s, operators at %s", _name(listeners[0]), _name(admin))
+        parent.Parent(listeners, admin, str(config.absolute()) if config else "", settings.drain_delay_s).run()
+
+
+def _bind(address: str, count: int, stack: contextlib.ExitStack) -> list[socket.socket]:
+    return [stack.enter_context(listener) for listener in parent.bind(*split_address(address), count)]
 
 
 def run_child(spec: Mapping[str, Any], environ: Mapping[str, str]) -> None:

@@ -33,7 +33,7 @@ class CompiledPercent(Struct, frozen=True, gc=False):
 
 
 class CompiledRelease(Struct, frozen=True, gc=False):
-    """A release, ready to ask; the members in the order in which they are asked.
+    """A release, ready to ask.
 
     `clients` maps a platform to the app versions it admits, None where every app version (also an unknown one) will do;
     it is None itself where the release names no platforms. `official` means: no *who*, everybody.
@@ -60,11 +60,13 @@ class CompiledRelease(Struct, frozen=True, gc=False):
 class CompiledProgram(Struct, frozen=True, gc=False):
     """A program, ready to ask. `releases` are all, in the operator's order; `live` are those that can decide.
 
-    The document itself is not kept: what is asked a million times lies close together, and edge.db has the rest.
+    `conditions` has those of each live release, once more: most releases are refused by them, without the release
+    itself being touched. The document is not kept. What is asked a million times lies close together (docs/adr/0007).
     """
 
     taken_down: bool
     tags: tuple[str, ...]
+    conditions: tuple[tuple[CompiledCondition, ...], ...]
     live: tuple[CompiledRelease, ...]
     releases: tuple[CompiledRelease, ...]
     id: str
@@ -82,10 +84,12 @@ def compile_program(program: Program) -> CompiledProgram:
     releases = tuple(
         [_compile_release(release, f"$.releases[{i}]", versions, tags) for i, release in enumerate(program.releases)]
     )
+    live = tuple([release for release in releases if release.state == "live"])
     return CompiledProgram(
         taken_down=program.taken_down,
         tags=_share(tuple(tags)),
-        live=tuple([release for release in releases if release.state == "live"]),
+        conditions=tuple([release.conditions for release in live]),
+        live=live,
         releases=releases,
         id=program.program,
     )

@@ -44,16 +44,16 @@ def evaluate(program: CompiledProgram, device: Device, installed: int, now: int)
     if program.taken_down:  # 1.
         return None, GONE if installed == NOT_INSTALLED else REMOVE
     facts = gather(device, program.tags, installed)
-    for release in program.live:  # 2.
-        if not release.opens_at <= now < release.closes_at:  # 3.
-            continue
-        if release.clients is not None and not admits(release.clients, device.platform, facts[APP]):  # 4.
-            continue
-        for condition in release.conditions:  # 5., as CompiledCondition.holds has it, without the call
+    for conditions, release in zip(program.conditions, program.live, strict=False):  # 2.
+        for condition in conditions:  # 5., before 3. and 4.: all have to hold, and these refuse most
             fact = facts[condition.index]
             if fact is None or (fact in condition.accepted) is condition.negated:
                 break
         else:
+            if not release.opens_at <= now < release.closes_at:  # 3.
+                continue
+            if release.clients is not None and not admits(release.clients, device.platform, facts[APP]):  # 4.
+                continue
             if not (release.official or is_covered(release, device)):  # 6.
                 continue
             if installed < release.version:  # 7.

@@ -1,7 +1,6 @@
 """The fixtures of the tests of a whole host."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 

@@ -174,7 +174,7 @@ STRANGER = PrivateKey.generate()
         (lambda hand: hand.seal(hand.make("6.6.6.0"), STRANGER), "key"),
         (lambda hand: hand.seal(hand.make("6.6.6.0")).replace(b"6.6.6.0", b"6.6.7.0"), "signature"),
         (lambda hand: hand.seal([1, 2, 3]), "expected `object`, got `array`"),
-        (lambda hand: b"junk", "expected a signature line"),
+        (lambda _: b"junk", "expected a signature line"),
         (lambda hand: hand.seal(hand.make("6.6.6.0", workspace="demo")), "expected a document of 'hand'"),
         (lambda hand: hand.seal(hand.make("6.6.6.0", format=2)), "$.format"),
         (lambda hand: hand.seal(hand.make("6.6.6.0", offers=None)), "$.offers"),
@@ -233,9 +233,11 @@ def test_readiness_goes_first(town: Town, tmp_path: Path, version: str) -> None:
         eventually(lambda: host.read_status()["workspaces"]["demo"]["revision"])
         eventually(lambda: host.is_told_everywhere(version))
         os.killpg(host.process.pid, signal.SIGINT)
-        status, body = eventually(lambda: unready if (unready := ask(host.operators, "GET", "/readyz"))[0] != 200 else 0)
+        status, body = eventually(
+            lambda: unready if (unready := ask(host.operators, "GET", "/readyz"))[0] != 200 else 0
+        )
         assert status == http.HTTPStatus.SERVICE_UNAVAILABLE
-        assert body["unready"] == ["draining", "workspace hand has no rules"] or body["unready"] == ["draining"]
+        assert body["unready"][0] == "draining"
         assert host.check()["updates"]
         assert host.process.wait(30) == 0
 

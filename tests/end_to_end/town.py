@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import orjson
@@ -78,7 +77,7 @@ class Server:
     def __init__(self, command: str, environ: Mapping[str, str], log: Path) -> None:
         self._log = log
         with log.open("wb") as output:
-            self.process = subprocess.Popen(
+            self.process = subprocess.Popen(  # noqa: S603 - our own code
                 [sys.executable, "-m", "cli", command],
                 cwd=ROOT,
                 env={**os.environ, **environ},
@@ -117,7 +116,7 @@ class Server:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: BaseException | TracebackType | None) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None:
             print(self.read_log())  # noqa: T201 - pytest shows it with the failure
         self.kill_all()

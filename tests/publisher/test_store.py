@@ -90,6 +90,20 @@ def test_refused_document_leaves_no_trace(store: Store) -> None:
     assert commit(store, P2).position == Position(1, 2)
 
 
+def test_failed_adoption_leaves_no_trace(store: Store) -> None:
+    """What fails half-way is undone: neither the counter nor what Redis has is moved."""
+
+    def fail(_: Record, __: Position) -> Signed:
+        raise KeyError
+
+    waiting = commit(store, P1)
+    with pytest.raises(KeyError):
+        store.adopt([found(P2, 5)], Position(1, 5), fail, now=1_000)
+    assert store.read_pending() == [waiting]
+    assert store.read_state().sent == START
+    assert commit(store, P2).position == Position(1, 2)
+
+
 def test_everything_survives_a_restart(store: Store, tmp_path: Path) -> None:
     """Documents, history, counter and what Redis has are the same after the store was opened again."""
     send(store, P1)

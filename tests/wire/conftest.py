@@ -22,7 +22,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     digest = hashlib.sha256(FILE).hexdigest()
     (folder / digest[:2]).mkdir(parents=True)
     (folder / digest[:2] / digest).write_bytes(FILE)
-    (folder.parent / "secret").write_bytes(b"secret")
+    (folder.parent / "secret").write_bytes(b"nobody may read this")
     return folder
 
 

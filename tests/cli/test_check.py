@@ -1,0 +1,44 @@
+"""Asking on the command line: what an edge says, and what goes wrong on the way."""
+
+import json
+
+from tests.cli.conftest import Run
+from tests.cli.running import Running
+
+FERRY = "2021000000000001"
+
+
+def test_an_answer_is_shown(graywave: Run) -> None:
+    """The answer is JSON, on the standard output alone; the time is for people."""
+    result = graywave("check", f"{FERRY}=1.0.0", "2021000000000002")
+    updates = {update["program"]: update["version"] for update in json.loads(result.stdout)["updates"]}
+    assert (result.exit_code, updates) == (0, {"2021000000000002": "1.0.0"})
+    assert result.stderr.startswith("answered in ")
+
+
+def test_facts_of_the_device_count(graywave: Run) -> None:
+    """The device asks with its facts."""
+    device = [part for fact in ("user=u-777", "os=14", "app=10.2.3", "model=MI 10") for part in ("--device", fact)]
+    (update,) = json.loads(graywave("check", f"{FERRY}=1.0.0", *device).stdout)["updates"]
+    assert (update["version"], update["release"]) == ("1.1.0", "ferry-gray")
+
+
+def test_another_edge_and_workspace(run: Run, running: Running) -> None:
+    """Without a data folder an address is enough; what the edge refuses ends with code 3 and its words."""
+    result = run("check", FERRY, "--edge", f"http://{running.edge}/")
+    assert result.exit_code == 0
+    result = run("check", FERRY, "--edge", f"http://{running.edge}", "--workspace", "other")
+    assert result.exit_code == 3
+    assert result.stderr.startswith(f"graywave: POST http://{running.edge}/v1/check: unknown_workspace: ")
+
+
+def test_nothing_runs(run: Run) -> None:
+    """Where nothing runs, the message says what to start, and the code is 4."""
+    result = run("check", FERRY)
+    message = "graywave: nothing runs in data: start scripts/run, or name the address yourself\n"
+    assert (result.exit_code, result.stderr) == (4, message)
+
+
+def test_a_wrong_fact(run: Run) -> None:
+    """A wrong fact is told before anybody is asked."""
+    assert run("check", FERRY, "--device", "os").exit_code == 2

@@ -1,0 +1,89 @@
+"""Talking to a publisher: documents there and back, whose token is asked for, and what may stand in a name."""
+
+from pathlib import Path
+
+import pytest
+
+from cli.exit import CommandError, Exit
+from cli.home import Home
+from cli.publishing import Publisher, open_publisher
+from tests.cli.running import Running
+
+TEA = "2021000000000002"
+
+
+@pytest.fixture
+def publisher(running: Running) -> Publisher:
+    """The publisher of the running Graywave."""
+    return open_publisher(Home(running.data), None, None)
+
+
+def test_a_document_there_and_back(publisher: Publisher) -> None:
+    """What is read can be put back over its revision; a dry run changes nothing."""
+    document, revision = publisher.get(TEA)
+    assert document is not None
+    assert document["program"] == TEA
+    assert int(revision) > 0
+    publisher.put(document | {"poll_after": 61}, revision, dry_run=True)
+    assert publisher.get(TEA) == (document, revision)
+    assert publisher.put(document, revision).body["distributed"] is True
+
+
+def test_one_that_there_is_none(publisher: Publisher) -> None:
+    """A program without a document has none, and no revision."""
+    assert publisher.get("2021000000000404") == (None, "")
+
+
+@pytest.mark.parametrize("revision", ["", "0"])
+def test_somebody_was_faster(publisher: Publisher, revision: str) -> None:
+    """A revision that is not the one there, or none where one is, is refused as a conflict."""
+    document, _ = publisher.get(TEA)
+    assert document is not None
+    with pytest.raises(CommandError, match="conflict: ") as caught:
+        publisher.put(document, revision)
+    assert caught.value.exit_code == Exit.REFUSED
+
+
+@pytest.mark.parametrize("program", ["../../healthz", "a/b", "2021000000000002?dry_run=1", "%2e%2e", "é"])
+def test_a_name_stays_a_name(publisher: Publisher, program: str) -> None:
+    """A program's name cannot lead to another address; where it is refused, it is refused as a name."""
+    try:
+        assert publisher.get(program) == (None, "")
+    except CommandError as error:
+        assert error.exit_code == Exit.REFUSED  # noqa: PT017 - either is right
+
+
+def test_another_token(running: Running, tmp_path: Path) -> None:
+    """A token of one's own and an address need no data folder; a wrong one is refused."""
+    (tmp_path / "token").write_text("a-token-that-is-wrong\n")
+    publisher = open_publisher(Home(tmp_path), f"http://{running.publisher}/", tmp_path / "token")
+    with pytest.raises(CommandError, match="unauthorized: ") as caught:
+        publisher.get(TEA)
+    assert caught.value.exit_code == Exit.REFUSED
+
+
+def test_nothing_runs(tmp_path: Path) -> None:
+    """Where nothing runs, that is said, and not that there is no token."""
+    with pytest.raises(CommandError, match="nothing runs in") as caught:
+        open_publisher(Home(tmp_path), None, None)
+    assert caught.value.exit_code == Exit.UNREACHABLE
+
+
+@pytest.mark.parametrize(
+    ("token", "message"),
+    [
+        (None, "No such file"),
+        (b"\xff", "can't decode"),
+        (b"two\nlines", "expected one line in "),
+        (b"a\x01", "one line"),
+    ],
+)
+def test_a_token_that_cannot_be_read(tmp_path: Path, token: bytes | None, message: str) -> None:
+    """A token file that is absent or holds none is the caller's mistake."""
+    if token is not None:
+        (tmp_path / "token").write_bytes(token)
+    with pytest.raises(CommandError) as caught:
+        open_publisher(Home(tmp_path), "http://127.0.0.1:1", None)
+    assert caught.value.message.startswith("cannot read the publisher's token: ")
+    assert message in caught.value.message
+    assert caught.value.exit_code == Exit.USAGE

@@ -1,0 +1,256 @@
+"""Tests of edge/cache.py."""
+
+import logging
+import os
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from channel import NOWHERE, DocumentName, Position
+from edge import cache as cache_module
+from edge.cache import FILE_NAME, Batch, Cache, CacheReader, Refusal
+from edge.errors import CacheDamageError, CacheError
+from tests.edge.press import OTHER_PROGRAM, PROGRAM, WORKSPACE, make_row
+
+NAME = DocumentName("program", PROGRAM)
+OTHER_NAME = DocumentName("program", OTHER_PROGRAM)
+
+
+def alter(folder: Path, statement: str) -> None:
+    """Changes the file behind the cache's back."""
+    with closing(sqlite3.connect(folder / FILE_NAME, isolation_level=None)) as db:
+        db.execute(statement)
+
+
+def test_new_file_has_come_nowhere(cache: Cache) -> None:
+    """A new file holds nothing, and its workspaces stand nowhere."""
+    assert cache.read_progress(WORKSPACE) == NOWHERE
+    assert cache.read_position(WORKSPACE, NAME) is None
+    assert (cache.read_positions(WORKSPACE), cache.read_refused(WORKSPACE), cache.read_last_row()) == ({}, [], 0)
+
+
+def test_what_is_written_is_read(cache: Cache, tmp_path: Path) -> None:
+    """A batch is read as it was written, after a restart too, and by workspace."""
+    cache.write(WORKSPACE, [make_row(revision=4)], [], Position(1, 5))
+    cache.close()
+    again = Cache(tmp_path)
+    assert again.read_progress(WORKSPACE) == Position(1, 5)
+    assert again.read_position(WORKSPACE, NAME) == Position(1, 4)
+    assert again.read_positions(WORKSPACE) == {NAME: Position(1, 4)}
+    assert again.read_positions("shop") == {}
+    again.close()
+
+
+def test_document_is_replaced(cache: Cache, tmp_path: Path) -> None:
+    """There is one row a document, and a newer one gets a newer number."""
+    cache.write(WORKSPACE, [make_row(revision=1), make_row(revision=1, program=OTHER_PROGRAM)], [], None)
+    cache.write(WORKSPACE, [make_row(revision=2)], [], None)
+    batch = CacheReader(tmp_path).read(0)
+    assert [(row.row, row.name) for row in batch.rows] == [(2, OTHER_NAME), (3, NAME)]
+
+
+def test_refusals_are_kept_until_settled(cache: Cache) -> None:
+    """What was refused is told until a good document of the name comes, or the name is settled."""
+    refused = [Refusal(NAME, Position(1, 2), "forged"), Refusal(OTHER_NAME, Position(1, 3), "no")]
+    cache.write(WORKSPACE, [], refused, None)
+    assert cache.read_refused(WORKSPACE) == [
+        {"kind": "program", "id": PROGRAM, "position": "1-2", "reason": "forged"},
+        {"kind": "program", "id": OTHER_PROGRAM, "position": "1-3", "reason": "no"},
+    ]
+    cache.write(WORKSPACE, [make_row(revision=4)], [], None)
+    assert [entry["id"] for entry in cache.read_refused(WORKSPACE)] == [OTHER_PROGRAM]
+    cache.write(WORKSPACE, [], [], None, [OTHER_NAME])
+    assert cache.read_refused(WORKSPACE) == []
+
+
+def test_batch_is_written_wholly_or_not(cache: Cache, tmp_path: Path) -> None:
+    """Where the last statement of a batch fails, nothing of it was written."""
+    alter(tmp_path, "CREATE TRIGGER t BEFORE INSERT ON progress BEGIN SELECT RAISE(ABORT, 'no'); END")
+    with pytest.raises(CacheError, match="cannot be used: no"):
+        cache.write(WORKSPACE, [make_row()], [Refusal(OTHER_NAME, NOWHERE, "no")], Position(1, 1))
+    assert cache.read_position(WORKSPACE, NAME) is None
+    assert cache.read_refused(WORKSPACE) == []
+    cache.write(WORKSPACE, [make_row()], [], None)
+
+
+def test_full_disk_is_not_damage(cache: Cache) -> None:
+    """A disk that is full loses nothing of what is there, and is told as what it is."""
+    cache.write(WORKSPACE, [make_row()], [], Position(1, 1))
+    pages = cache._db.execute("PRAGMA page_count").fetchone()[0]
+    cache._db.execute(f"PRAGMA max_page_count = {pages}")
+    large = make_row(revision=2)._replace(envelope=bytes(100_000))
+    with pytest.raises(CacheError, match="database or disk is full") as caught:
+        cache.write(WORKSPACE, [large], [], Position(1, 2))
+    assert not isinstance(caught.value, CacheDamageError)
+    assert cache.read_position(WORKSPACE, NAME) == cache.read_progress(WORKSPACE) == Position(1, 1)
+
+
+def test_noise_is_set_aside(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A file that is no database is set aside with its log, and an empty one takes its place."""
+    noise = os.urandom(9_000)
+    (tmp_path / FILE_NAME).write_bytes(noise)
+    (tmp_path / f"{FILE_NAME}-wal").write_bytes(noise)
+    (tmp_path / "edge-1.broken").write_bytes(b"an earlier one")
+    cache = Cache(tmp_path)
+    cache.write(WORKSPACE, [make_row()], [], Position(1, 1))
+    cache.close()
+    assert (tmp_path / "edge-1.broken").read_bytes() == noise
+    assert "file is not a database: set aside as edge-1.broken, loading anew" in caplog.text
+
+
+def test_damaged_page_is_found_at_the_start(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A file that is damaged inside is set aside when it is opened, not when the page is met."""
+    cache = Cache(tmp_path)
+    for revision in range(1, 30):
+        cache.write(WORKSPACE, [make_row(revision=revision, program=f"{revision:08}")], [], Position(1, revision))
+    cache.close()
+    size = (tmp_path / FILE_NAME).stat().st_size
+    with (tmp_path / FILE_NAME).open("r+b") as file:
+        file.seek(size // 2 // 4_096 * 4_096)
+        file.write(os.urandom(8_192))
+    again = Cache(tmp_path)
+    assert again.read_progress(WORKSPACE) == NOWHERE
+    assert "set aside" in caplog.text
+    again.close()
+
+
+def test_busy_file_is_not_set_aside(cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that somebody has locked is a good one: it stays, and the operator is told."""
+    monkeypatch.setattr(cache_module, "BUSY_S", 0.01)
+    cache.write(WORKSPACE, [make_row()], [], Position(1, 1))
+    cache._db.execute("BEGIN IMMEDIATE")
+    with pytest.raises(CacheError, match="database is locked"):
+        Cache(tmp_path)
+    cache._db.execute("ROLLBACK")
+    assert not (tmp_path / "edge-1.broken").exists()
+    assert cache.read_progress(WORKSPACE) == Position(1, 1)
+
+
+def test_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    """A folder that cannot be made is the operator's to mend, and is named."""
+    (tmp_path / "file").touch()
+    with pytest.raises(CacheError, match=r"edge-1\.db cannot be used: .*Not a directory|File exists"):
+        Cache(tmp_path / "file" / "folder")
+
+
+def test_damaged_file_that_cannot_be_set_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a damaged file cannot be replaced, both reasons are told."""
+
+    def refuse(*_: object) -> None:
+        raise PermissionError("not yours")
+
+    (tmp_path / FILE_NAME).write_bytes(os.urandom(9_000))
+    monkeypatch.setattr(Path, "replace", refuse)
+    with pytest.raises(CacheError, match="cannot be used: file is not a database, nor replaced: not yours"):
+        Cache(tmp_path)
+
+
+def test_damaged_row_is_fetched_again(cache: Cache, tmp_path: Path) -> None:
+    """A row whose bytes have changed has no position any more and is told of, until it is written again."""
+    cache.write(WORKSPACE, [make_row(revision=4), make_row(revision=5, program=OTHER_PROGRAM)], [], Position(1, 5))
+    cache.close()
+    alter(tmp_path, f"UPDATE document SET envelope = envelope || 'x' WHERE id = '{PROGRAM}'")  # noqa: S608 - no input
+    again = Cache(tmp_path)
+    assert again.read_positions(WORKSPACE) == {NAME: NOWHERE, OTHER_NAME: Position(1, 5)}
+    assert [entry["reason"] for entry in again.read_refused(WORKSPACE)] == ["its row in edge.db is damaged"]
+    again.write(WORKSPACE, [make_row(revision=4)], [], None)
+    assert again.read_refused(WORKSPACE) == []
+    again.close()
+    assert Cache(tmp_path).read_refused(WORKSPACE) == []
+
+
+def test_reader_reads_what_is_newer(cache: Cache, tmp_path: Path) -> None:
+    """A reader gets the rows after the last it has, how far workspaces have come since, and the last row now."""
+    cache.write(WORKSPACE, [make_row(revision=1)], [], Position(1, 1))
+    reader = CacheReader(tmp_path)
+    first = reader.read(0)
+    assert [(row.name, row.envelope) for row in first.rows] == [(NAME, make_row(revision=1).envelope)]
+    assert (first.progress, first.last) == ({WORKSPACE: Position(1, 1)}, cache.read_last_row())
+    assert reader.read(first.last) == Batch([], {}, first.last)
+    cache.write("shop", [make_row(revision=7, program=OTHER_PROGRAM)], [], Position(1, 7))
+    second = reader.read(first.last)
+    assert [(row.workspace, row.name) for row in second.rows] == [("shop", OTHER_NAME)]
+    assert second.progress == {"shop": Position(1, 7)}
+    reader.close()
+
+
+def test_reader_comes_before_the_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A reader that comes before file or tables are made reads nothing, logs nothing, and reads them then."""
+    reader = CacheReader(tmp_path)
+    assert reader.read(0) == Batch([], {}, 0)
+    assert not reader.has_changed()
+    alter(tmp_path, "PRAGMA journal_mode = WAL")
+    assert reader.has_changed()
+    assert reader.read(0) == Batch([], {}, 0)
+    cache = Cache(tmp_path)
+    cache.write(WORKSPACE, [make_row()], [], Position(1, 1))
+    assert reader.has_changed()
+    assert len(reader.read(0).rows) == 1
+    assert caplog.text == ""
+    reader.close()
+    cache.close()
+
+
+def test_reader_notices_each_write_once(cache: Cache, tmp_path: Path) -> None:
+    """A write is noticed, and only once."""
+    cache.write(WORKSPACE, [make_row()], [], None)
+    reader = CacheReader(tmp_path)
+    reader.read(0)
+    reader.has_changed()
+    assert not reader.has_changed()
+    cache.write(WORKSPACE, [make_row(revision=2)], [], None)
+    assert reader.has_changed()
+    assert not reader.has_changed()
+    reader.close()
+
+
+def test_reader_of_another_file_begins_anew(cache: Cache, tmp_path: Path) -> None:
+    """A file that was replaced is noticed and read from its first row, however far the old one was read."""
+    cache.write(WORKSPACE, [make_row(revision=9)], [], Position(1, 9))
+    reader = CacheReader(tmp_path)
+    assert reader.read(0).last
+    cache.close()
+    (tmp_path / FILE_NAME).replace(tmp_path / "old.db")
+    other = Cache(tmp_path)
+    other.write(WORKSPACE, [make_row(revision=10)], [], None)
+    assert reader.has_changed()
+    assert [row.row for row in reader.read(1_000).rows] == [1]
+    assert reader.read(1) == Batch([], {}, 1)
+    reader.close()
+    other.close()
+
+
+def test_reader_of_noise_goes_on(cache: Cache, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A file that cannot be read is named in the log and changes nothing."""
+    cache.close()
+    (tmp_path / FILE_NAME).write_bytes(os.urandom(9_000))
+    reader = CacheReader(tmp_path)
+    with caplog.at_level(logging.ERROR):
+        assert reader.read(0) == Batch([], {}, 0)
+    assert "edge-1.db cannot be read: file is not a database" in caplog.text
+    reader.close()
+
+
+def test_reader_finds_what_a_killed_writer_left(cache: Cache, tmp_path: Path) -> None:
+    """A worker that comes before the syncer reads what a crash has left in the write-ahead log."""
+    cache.write(WORKSPACE, [make_row()], [], Position(1, 1))
+    crashed = tmp_path / "crashed"
+    crashed.mkdir()
+    for name in (FILE_NAME, f"{FILE_NAME}-wal"):
+        shutil.copy(tmp_path / name, crashed / name)
+    reader = CacheReader(crashed)
+    assert reader.read(0).progress == {WORKSPACE: Position(1, 1)}
+    reader.close()
+
+
+@pytest.mark.parametrize("damage", ["x'00'", "'text'", "7"])
+def test_row_whose_digest_does_not_fit(cache: Cache, tmp_path: Path, damage: str) -> None:
+    """A damaged row is read as one without bytes."""
+    cache.write(WORKSPACE, [make_row()], [], Position(1, 1))
+    alter(tmp_path, f"UPDATE document SET envelope = {damage}")  # noqa: S608 - no input
+    reader = CacheReader(tmp_path)
+    assert [row.envelope for row in reader.read(0).rows] == [None]
+    reader.close()

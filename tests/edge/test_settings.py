@@ -1,0 +1,102 @@
+"""Tests of edge/settings.py."""
+
+from pathlib import Path
+
+import pytest
+
+from edge.settings import MAX_WORKERS, EdgeSettings, read_settings
+from settings import SettingsError
+
+NEEDED = {
+    "GRAYWAVE_EDGE_REDIS": "redis://:secret-word@redis.example/0",
+    "GRAYWAVE_EDGE_WORKSPACES": "demo=/etc/demo.json, shop=/etc/shop.json",
+    "GRAYWAVE_EDGE_DATA": "/var/lib/graywave",
+}
+
+
+def test_needed_settings_alone_do() -> None:
+    """Three settings have no default; what the others are by default can be relied on."""
+    settings = read_settings(None, NEEDED)
+    assert settings.workspaces == {"demo": Path("/etc/demo.json"), "shop": Path("/etc/shop.json")}
+    assert (settings.listen, settings.admin, settings.lane, settings.store) == (
+        "0.0.0.0:8080",
+        "127.0.0.1:8081",
+        True,
+        None,
+    )
+    assert settings.workers >= 1
+    assert settings.drain_delay_s == 0
+
+
+def test_file_and_environment_meet(tmp_path: Path) -> None:
+    """What stands in the file is read, and the environment wins."""
+    toml = tmp_path / "edge.toml"
+    toml.write_text(
+        '[edge]\nredis = "redis://a"\ndata = "data"\nworkers = 3\nlane = false\nworkspaces = { demo = "root.json" }\n',
+        "utf-8",
+    )
+    settings = read_settings(toml, {"GRAYWAVE_EDGE_WORKERS": "4"})
+    assert (settings.workers, settings.lane) == (4, False)
+    assert settings.data == tmp_path / "data"
+    assert settings.workspaces == {"demo": tmp_path / "root.json"}
+
+
+def test_nothing_is_set() -> None:
+    """What is required is named all at once; without a Redis address nothing starts."""
+    with pytest.raises(SettingsError) as caught:
+        read_settings(None, {})
+    assert [problem.partition(":")[0] for problem in caught.value.problems] == list(NEEDED)
+
+
+@pytest.mark.parametrize("workers", ["0", str(MAX_WORKERS + 1)])
+def test_workers_are_bounded(workers: str) -> None:
+    """A number of workers beyond the bounds is refused, and the bounds are named."""
+    with pytest.raises(SettingsError, match=f"expected an integer from 1 to {MAX_WORKERS}, got {workers}|'{workers}'"):
+        read_settings(None, {**NEEDED, "GRAYWAVE_EDGE_WORKERS": workers})
+
+
+def test_most_workers_are_allowed() -> None:
+    """The highest number of workers is one that may be set."""
+    assert read_settings(None, {**NEEDED, "GRAYWAVE_EDGE_WORKERS": str(MAX_WORKERS)}).workers == MAX_WORKERS
+
+
+def test_what_types_do_not_show_is_named_together() -> None:
+    """Addresses and names that are none are all named, and a password is not shown."""
+    wrong = {
+        "GRAYWAVE_EDGE_LISTEN": "8080",
+        "GRAYWAVE_EDGE_ADMIN": "localhost:70000",
+        "GRAYWAVE_EDGE_WORKSPACES": "Demo=/etc/demo.json",
+        "GRAYWAVE_EDGE_REDIS": "http://:secret-word@redis.example",
+    }
+    with pytest.raises(SettingsError) as caught:
+        read_settings(None, {**NEEDED, **wrong})
+    (problem,) = caught.value.problems
+    assert problem.split("; ") == [
+        "edge: expected an address like 127.0.0.1:8080, got '8080'",
+        "expected an address like 127.0.0.1:8080, got 'localhost:70000'",
+        "expected a workspace of 1 to 63 lower-case letters, digits and hyphens, the first no hyphen, got 'Demo'",
+        "expected a redis address redis://, rediss:// or unix://, got one with scheme 'http'",
+    ]
+
+
+def test_no_workspace() -> None:
+    """An edge without a workspace answers nobody, and does not start."""
+    with pytest.raises(SettingsError, match="expected at least one workspace, got none"):
+        read_settings(None, {**NEEDED, "GRAYWAVE_EDGE_WORKSPACES": ""})
+
+
+def test_redis_without_address() -> None:
+    """An address that a mistyped variable left empty is no address."""
+    with pytest.raises(SettingsError, match="got one with no scheme"):
+        read_settings(None, {**NEEDED, "GRAYWAVE_EDGE_REDIS": ""})
+
+
+def test_password_is_not_shown() -> None:
+    """Settings in a log show no password."""
+    assert "secret-word" not in repr(read_settings(None, NEEDED))
+
+
+def test_settings_are_checked_however_made() -> None:
+    """Settings that no file holds are checked too."""
+    with pytest.raises(ValueError, match="expected an address"):
+        EdgeSettings(redis="redis://a", workspaces={"demo": Path("a")}, data=Path("b"), listen="nowhere")

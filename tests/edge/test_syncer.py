@@ -1,0 +1,489 @@
+"""Tests of edge/syncer.py, with a real Redis."""
+
+import asyncio
+import logging
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from channel import DocumentName, Feed, Keys, Position, SealedDocument, Sender, connect
+from channel.publish import LOG_ENTRIES
+from cli.embedded import PrivateRedis
+from edge import syncer
+from edge.cache import FILE_NAME, Cache, Document, Refusal
+from edge.errors import CacheDamageError, CacheError
+from edge.syncer import WorkspaceSync, judge_document
+from tests.edge.press import (
+    NOW,
+    OTHER_PROGRAM,
+    PROGRAM,
+    ROOT,
+    WORKSPACE,
+    YEAR_S,
+    eventually,
+    make_document,
+    seal_document,
+    sign_head,
+)
+from trust import PrivateKey
+
+NAME = DocumentName("program", PROGRAM)
+OTHER_NAME = DocumentName("program", OTHER_PROGRAM)
+# Far from now, so that heads of these tests have not expired.
+FAR = NOW + 10 * YEAR_S
+
+
+def judge(envelope: bytes | None, held: Position | None = None) -> Document | Refusal | None:
+    """What becomes of an envelope that was asked for as PROGRAM."""
+    return judge_document(envelope, WORKSPACE, NAME, ROOT, held)
+
+
+def test_newer_document_is_taken() -> None:
+    """A document that is signed, compiles and is newer than the held one is written as it came."""
+    envelope = seal_document(make_document(revision=5))
+    assert judge(envelope, Position(1, 4)) == judge(envelope) == Document(NAME, Position(1, 5), envelope)
+
+
+def test_held_document_is_nothing_new() -> None:
+    """The document that this host has is neither written nor refused."""
+    assert judge(seal_document(make_document(revision=5)), Position(1, 5)) is None
+
+
+@pytest.mark.parametrize(
+    ("envelope", "held", "position", "reason"),
+    [
+        (None, Position(1, 2), Position(1, 2), "redis names it and does not have it"),
+        (b"junk", None, Position(0, 0), "expected a signature line of at most 1024 bytes, got b'junk'"),
+        (seal_document(make_document(), PrivateKey.generate()), None, Position(0, 0), "key"),
+        (seal_document(make_document()).replace(b"r1", b"r2"), None, Position(0, 0), "signature"),
+        (seal_document([]), None, Position(0, 0), "$: expected `object`, got `array`"),
+        (seal_document(make_document(format=2)), None, Position(0, 0), "$.format: invalid enum value 2"),
+        (
+            seal_document(make_document(workspace="shop")),
+            None,
+            Position(1, 1),
+            f"expected a document of 'demo', '{PROGRAM}', got one of 'shop', '{PROGRAM}'",
+        ),
+        (
+            seal_document(make_document(program=OTHER_PROGRAM)),
+            None,
+            Position(1, 1),
+            f"expected a document of 'demo', '{PROGRAM}', got one of 'demo', '{OTHER_PROGRAM}'",
+        ),
+        (
+            seal_document(make_document(revision=4)),
+            Position(1, 5),
+            Position(1, 4),
+            "redis has it at 1-4, older than 1-5 here",
+        ),
+        (seal_document(make_document(offers=None)), None, Position(1, 1), "$.offers: expected the publisher's offers"),
+        (
+            seal_document(make_document(releases=[{"id": "r1", "package": "9.9"}])),
+            None,
+            Position(1, 1),
+            "$.releases[0].package",
+        ),
+    ],
+    ids=[
+        "missing",
+        "junk",
+        "forged",
+        "altered",
+        "malformed",
+        "newer format",
+        "another workspace",
+        "another program",
+        "older",
+        "without offers",
+        "does not compile",
+    ],
+)
+def test_document_is_refused(envelope: bytes | None, held: Position | None, position: Position, reason: str) -> None:
+    """What is not to be believed is refused with its position and a reason for people."""
+    refused = judge(envelope, held)
+    assert isinstance(refused, Refusal)
+    assert (refused.name, refused.position) == (NAME, position)
+    assert reason in refused.reason
+
+
+def test_surprise_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A document that makes our own code fail is refused like any other: it must not keep out all others."""
+
+    def fail(_: object) -> None:
+        raise KeyError("a defect")
+
+    monkeypatch.setattr(syncer, "compile_entry", fail)
+    refused = judge(seal_document(make_document(revision=3)))
+    assert refused == Refusal(NAME, Position(1, 3), "it cannot be compiled: KeyError('a defect')")
+
+
+class Source:
+    """A Redis and what a publisher does to it."""
+
+    def __init__(self, client: Redis) -> None:
+        self.client = client
+        self.sender = Sender(client, WORKSPACE)
+        self.keys = Keys.of(WORKSPACE)
+        self.revision = 0
+        self.names: set[DocumentName] = set()
+
+    async def publish(self, version: str = "1.0.0.0", program: str = PROGRAM, **members: Any) -> Position:
+        """Publishes a document of a program at the next revision."""
+        before, self.revision = Position(1 if self.revision else 0, self.revision), self.revision + 1
+        position = Position(1, self.revision)
+        document = make_document(version, **{"revision": self.revision, "program": program, **members})
+        name = DocumentName("program", program)
+        self.names.add(name)
+        sealed = SealedDocument(name, position, seal_document(document))
+        await self.sender.publish(sealed, sign_head(position, len(self.names), FAR), before)
+        return position
+
+    async def set_head(self, position: Position, documents: int = 1, now: int = FAR) -> None:
+        """Puts a signed head there, whatever it says."""
+        signed = sign_head(position, documents, now)
+        fields = {"epoch": position.epoch, "revision": position.revision, "signed": signed}
+        await self.client.hset(self.keys.head, mapping=fields)  # type: ignore[misc]
+
+    async def put(self, envelope: bytes) -> None:
+        """Puts bytes where the document of PROGRAM lies."""
+        await self.client.set(self.keys.document(NAME), envelope)
+
+
+@pytest.fixture
+async def source(redis_server: PrivateRedis) -> AsyncIterator[Source]:
+    """An empty Redis."""
+    client = connect(redis_server.url, 5)
+    yield Source(client)
+    await client.aclose()
+
+
+@pytest.fixture
+def woken() -> list[bool]:
+    """How often workers were woken."""
+    return []
+
+
+@pytest.fixture
+async def feed(redis_server: PrivateRedis) -> AsyncIterator[Feed]:
+    """The host's way to Redis."""
+    feed = Feed(redis_server.url, WORKSPACE, ROOT.keys("channel"))
+    yield feed
+    await feed.close()
+
+
+@pytest.fixture
+def sync(feed: Feed, cache: Cache, woken: list[bool]) -> WorkspaceSync:
+    """A workspace that is followed, a look at a time."""
+    return WorkspaceSync(WORKSPACE, ROOT, feed, cache, lambda: woken.append(True))
+
+
+async def test_news_are_taken(source: Source, sync: WorkspaceSync, cache: Cache, woken: list[bool]) -> None:
+    """What was published is written with how far it goes, and workers are woken; then there is nothing to do."""
+    await source.publish()
+    last = await source.publish(program=OTHER_PROGRAM)
+    await sync.look()
+    assert cache.read_positions(WORKSPACE) == {NAME: Position(1, 1), OTHER_NAME: last}
+    assert cache.read_progress(WORKSPACE) == sync.state.position == last
+    assert (sync.state.problem, str(sync.state.standing)) == ("", "current")
+    assert sync.state.looked_at > 0
+    assert woken == [True]
+    await sync.look()
+    assert woken == [True]
+
+
+async def test_one_change_costs_one_document(
+    source: Source, sync: WorkspaceSync, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A change is followed by the log: no other document is asked for."""
+    await source.publish(program=OTHER_PROGRAM)
+    await sync.look()
+    asked: list[DocumentName] = []
+    fetch = sync._feed.fetch
+
+    async def note(names: list[DocumentName]) -> list[bytes | None]:
+        asked.extend(names)
+        return await fetch(names)
+
+    monkeypatch.setattr(sync._feed, "fetch", note)
+    await source.publish("1.0.1.0")
+    await source.publish("1.0.2.0")
+    await sync.look()
+    assert asked == [NAME]
+
+
+async def test_many_are_taken_in_chunks(source: Source, sync: WorkspaceSync, cache: Cache) -> None:
+    """Of many documents each chunk is written, and the workspace has come to the end with the last one only."""
+    seen: list[Position] = []
+    sync._wake = lambda: seen.append(cache.read_progress(WORKSPACE))
+    for number in range(syncer.CHUNK + 1):
+        await source.publish(program=f"{number:016}")
+    await sync.look()
+    assert seen == [Position(0, 0), Position(1, syncer.CHUNK + 1)]
+    assert len(cache.read_positions(WORKSPACE)) == syncer.CHUNK + 1
+
+
+async def test_cut_log_is_replaced_by_the_index(
+    source: Source, sync: WorkspaceSync, cache: Cache, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where the log was cut, what differs in the index is taken."""
+    await source.publish()
+    await sync.look()
+    await source.publish("1.0.1.0", program=OTHER_PROGRAM)
+    last = await source.publish("1.0.2.0", program=OTHER_PROGRAM)
+    await source.client.xtrim(source.keys.log, maxlen=1, approximate=False)
+    with caplog.at_level(logging.INFO):
+        await sync.look()
+    assert cache.read_positions(WORKSPACE) == {NAME: Position(1, 1), OTHER_NAME: last}
+    assert cache.read_progress(WORKSPACE) == last
+    assert "comparing the index, because the log was cut: expected an entry 1-2, got 1-3" in caplog.text
+    assert LOG_ENTRIES > 1
+
+
+async def test_index_that_lost_documents_is_not_believed(source: Source, sync: WorkspaceSync, cache: Cache) -> None:
+    """A host does not take a part for the whole: it stays where it is until the index has all that the head counts."""
+    await source.publish()
+    last = await source.publish(program=OTHER_PROGRAM)
+    await source.client.delete(source.keys.log)
+    await source.client.hdel(source.keys.index, str(NAME))  # type: ignore[misc]
+    await sync.look()
+    assert sync.state.problem == "expected 2 documents in the index of redis, got 1"
+    assert cache.read_progress(WORKSPACE) == Position(0, 0)
+    await source.client.hset(source.keys.index, str(NAME), "1-1")  # type: ignore[misc]
+    await sync.look()
+    assert (sync.state.problem, cache.read_progress(WORKSPACE)) == ("", last)
+
+
+@pytest.mark.parametrize("break_it", ["flush", "older"])
+async def test_source_that_came_back_empty_or_older(
+    source: Source, sync: WorkspaceSync, cache: Cache, break_it: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An emptied or restored Redis changes nothing; the host says so once, and when it is over."""
+    await source.publish()
+    last = await source.publish("1.0.1.0")
+    await sync.look()
+    if break_it == "flush":
+        await source.client.flushall()
+    else:
+        await source.put(seal_document(make_document(revision=1)))
+        await source.set_head(Position(1, 1))
+    await sync.look()
+    await sync.look()
+    standing = "empty" if break_it == "flush" else "older"
+    assert str(sync.state.standing) == standing
+    said = f"redis is {standing}: serving what is here, 1-2"
+    assert (sync.state.problem, caplog.text.count(said)) == (said, 1)
+    assert cache.read_positions(WORKSPACE) == {NAME: last}
+    await source.set_head(last)
+    await sync.look()
+    assert sync.state.problem == ""
+    assert "following again" in caplog.text
+
+
+async def test_forged_head_is_not_believed(source: Source, sync: WorkspaceSync, cache: Cache) -> None:
+    """A head that nobody of this workspace has signed leads nowhere."""
+    await source.publish()
+    await source.client.hset(source.keys.head, "revision", 9)  # type: ignore[misc]
+    await sync.look()
+    assert "expected a head at 1-1 as signed" in sync.state.problem
+    assert cache.read_progress(WORKSPACE) == Position(0, 0)
+
+
+async def test_expired_head_is_told(source: Source, sync: WorkspaceSync, cache: Cache) -> None:
+    """A Redis that somebody froze is found out: what is new is taken, and the age is told."""
+    await source.publish()
+    await source.set_head(Position(1, 1), now=1_000_000_000)
+    await sync.look()
+    assert sync.state.problem == "the head has expired: no publisher has signed one since 1000000000"
+    assert sync.state.head_expires < NOW
+    assert cache.read_progress(WORKSPACE) == Position(1, 1)
+
+
+async def test_redis_away_is_told_once(
+    source: Source, sync: WorkspaceSync, redis_server: PrivateRedis, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A Redis that is away is told when that begins, changes its cause and ends, however long it lasts."""
+    last = await source.publish()
+    await sync.look()
+    redis_server.kill()
+    await sync.look()
+    assert "workspace demo: redis cannot be reached: ConnectionError" in caplog.text
+    await sync.look()
+    caplog.clear()
+    await sync.look()
+    assert "redis cannot be reached" in sync.state.problem
+    assert (sync.state.position, caplog.text) == (last, "")
+    redis_server.start()
+    await sync.look()
+    assert (sync.state.problem, sync.state.position) == ("", last)
+
+
+async def test_refused_document_is_named_and_the_last_good_stays(
+    source: Source, sync: WorkspaceSync, cache: Cache, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A bad document does not keep the workspace from going on, and does not replace the good one."""
+    await source.publish()
+    await sync.look()
+    last = await source.publish(format=2)
+    await sync.look()
+    assert cache.read_positions(WORKSPACE) == {NAME: Position(1, 1)}
+    assert cache.read_progress(WORKSPACE) == last
+    assert [(entry["id"], entry["reason"]) for entry in sync.state.refused] == [
+        (PROGRAM, "$.format: invalid enum value 2")
+    ]
+    assert f"program:{PROGRAM} at 1-1 refused: $.format: invalid enum value 2" in caplog.text
+
+
+async def test_refused_document_is_looked_at_again_quietly(
+    source: Source, sync: WorkspaceSync, cache: Cache, woken: list[bool], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A refused document is judged again with each look; as long as it stays bad nothing is written or logged."""
+    await source.publish(format=2)
+    await sync.look()
+    caplog.clear()
+    changes, wakes = cache._db.total_changes, len(woken)
+    await sync.look()
+    assert (cache._db.total_changes, len(woken), caplog.text) == (changes, wakes, "")
+    await source.put(seal_document(make_document(revision=1)))
+    await sync.look()
+    assert cache.read_positions(WORKSPACE) == {NAME: Position(1, 1)}
+    assert sync.state.refused == []
+    assert len(woken) == wakes + 1
+
+
+async def test_refusal_ends_where_the_held_document_is_back(source: Source, sync: WorkspaceSync, cache: Cache) -> None:
+    """Where the very document that this host has is put back, there is nothing to tell any more."""
+    await source.publish()
+    await sync.look()
+    await source.put(b"junk")
+    last = await source.publish(program=OTHER_PROGRAM)
+    cache.write(WORKSPACE, [], [Refusal(NAME, Position(1, 1), "junk")], None)
+    sync.state.refused = cache.read_refused(WORKSPACE)
+    await sync.look()
+    assert sync.state.position == last
+    await source.put(seal_document(make_document(revision=1)))
+    await sync.look()
+    assert sync.state.refused == cache.read_refused(WORKSPACE) == []
+
+
+async def test_newer_edge_reads_what_an_older_one_refused(source: Source, feed: Feed, cache: Cache) -> None:
+    """What was refused before a restart is looked at again, though nothing was published since."""
+    last = await source.publish()
+    cache.write(WORKSPACE, [], [Refusal(NAME, last, "of a newer format")], last)
+    sync = WorkspaceSync(WORKSPACE, ROOT, feed, cache, lambda: None)
+    assert [entry["reason"] for entry in sync.state.refused] == ["of a newer format"]
+    await sync.look()
+    assert cache.read_positions(WORKSPACE) == {NAME: last}
+    assert sync.state.refused == []
+
+
+async def test_damaged_row_is_healed(source: Source, feed: Feed, cache: Cache, tmp_path: Path) -> None:
+    """A row that the disk has damaged is fetched again, though nothing was published since."""
+    last = await source.publish()
+    await WorkspaceSync(WORKSPACE, ROOT, feed, cache, lambda: None).look()
+    cache.close()
+    with closing(sqlite3.connect(tmp_path / FILE_NAME, isolation_level=None)) as db:
+        db.execute("UPDATE document SET envelope = x'00'")
+    again = Cache(tmp_path)
+    await WorkspaceSync(WORKSPACE, ROOT, feed, again, lambda: None).look()
+    assert again.read_positions(WORKSPACE) == {NAME: last}
+    assert again.read_refused(WORKSPACE) == []
+    again.close()
+
+
+class BrokenCache:
+    """A cache whose writes fail."""
+
+    def __init__(self, cache: Cache, error: Exception) -> None:
+        self._cache, self._error = cache, error
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._cache, name)
+
+    def write(self, *_: object) -> None:
+        raise self._error
+
+
+@pytest.mark.parametrize(
+    ("error", "problem"), [(CacheError("disk is full"), "disk is full"), (ValueError("what"), "ValueError('what')")]
+)
+async def test_failing_write_moves_nothing(  # noqa: PLR0917 - fixtures
+    source: Source, sync: WorkspaceSync, cache: Cache, error: Exception, problem: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where the disk takes nothing the workspace stays where it was, says so once, and catches up when it can."""
+    last = await source.publish()
+    sync._cache = BrokenCache(cache, error)  # type: ignore[assignment]
+    await sync.look()
+    await sync.look()
+    assert (sync.state.problem, sync.state.position) == (problem, Position(0, 0))
+    assert caplog.text.count(f"workspace demo: {problem}") == 1
+    assert ("Traceback" in caplog.text) == isinstance(error, ValueError)
+    sync._cache = cache
+    await sync.look()
+    assert (sync.state.problem, sync.state.position) == ("", last)
+
+
+async def test_damage_ends_the_syncer(source: Source, sync: WorkspaceSync, cache: Cache) -> None:
+    """A damaged file is not followed into: the process ends, and its successor sets the file aside."""
+    await source.publish()
+    sync._cache = BrokenCache(cache, CacheDamageError("malformed"))  # type: ignore[assignment]
+    with pytest.raises(CacheDamageError):
+        await sync.look()
+    async with asyncio.timeout(30):
+        with pytest.raises(ExceptionGroup, match="unhandled errors"):
+            await sync.run()
+
+
+@pytest.fixture
+async def running(sync: WorkspaceSync) -> AsyncIterator[WorkspaceSync]:
+    """A workspace that is followed."""
+    task = asyncio.create_task(sync.run())
+    yield sync
+    while not task.done():
+        task.cancel()
+        await asyncio.wait([task], timeout=0.1)
+
+
+async def test_hints_are_followed(source: Source, running: WorkspaceSync, redis_server: PrivateRedis) -> None:
+    """What is published is there without anybody looking; a Redis that was restarted is followed again."""
+    first = await source.publish()
+    await eventually(lambda: running.state.position == first)
+    second = await source.publish()
+    await eventually(lambda: running.state.position == second)
+    redis_server.kill()
+    await asyncio.to_thread(redis_server.start)
+    last = await source.publish()
+    await eventually(lambda: running.state.position == last)
+
+
+async def test_redis_away_from_the_start_is_told(cache: Cache, tmp_path: Path) -> None:
+    """Where Redis was never there the first look is made all the same, so that the status says why."""
+    feed = Feed(f"unix://{tmp_path}/nowhere.sock", WORKSPACE, ROOT.keys("channel"))
+    sync = WorkspaceSync(WORKSPACE, ROOT, feed, cache, lambda: None)
+    task = asyncio.create_task(sync.run())
+    await eventually(lambda: "redis cannot be reached" in sync.state.problem)
+    task.cancel()
+    await asyncio.wait([task])
+
+
+async def test_head_is_looked_at_without_hints(
+    source: Source, sync: WorkspaceSync, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A host that hears no hints comes to what is published all the same."""
+
+    async def hear_nothing() -> AsyncIterator[None]:
+        await asyncio.Event().wait()
+        yield
+
+    monkeypatch.setattr(syncer, "LOOK_S", 0.05)
+    monkeypatch.setattr(sync._feed, "subscribe", hear_nothing)
+    task = asyncio.create_task(sync.run())
+    await eventually(lambda: sync.state.looked_at > 0)
+    last = await source.publish()
+    await eventually(lambda: sync.state.position == last)
+    task.cancel()
+    await asyncio.wait([task])

@@ -1,0 +1,285 @@
+"""Tests of edge/worker.py: how rules follow edge.db, and a worker's life on a real socket."""
+
+import asyncio
+import json
+import mmap
+import os
+import signal
+import socket
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from channel import NOWHERE, DocumentName, Position
+from edge import worker as worker_module
+from edge.answer import Workspace
+from edge.cache import FILE_NAME, Cache, CacheReader, Document
+from edge.exchange import Rules
+from edge.metrics import Counters, read_page
+from edge.parent import bind
+from edge.settings import EdgeSettings
+from edge.worker import SLICE, Follower, Worker
+from tests.edge.press import (
+    OTHER_PROGRAM,
+    PROGRAM,
+    WORKSPACE,
+    eventually,
+    make_document,
+    make_question,
+    make_row,
+    seal_document,
+)
+
+
+@pytest.fixture
+def rules() -> Rules:
+    """What a worker of one workspace answers from, before anything was loaded."""
+    return Rules({WORKSPACE: Workspace(WORKSPACE, 3)}, Counters())
+
+
+@pytest.fixture
+def noted() -> list[int]:
+    """How far the worker was, each time that it has caught up."""
+    return []
+
+
+@pytest.fixture
+def follower(tmp_path: Path, rules: Rules, noted: list[int]) -> Follower:
+    """A follower of the file in the test's folder."""
+    return Follower(CacheReader(tmp_path), rules, lambda: noted.append(rules.counters.cursor))
+
+
+def tell_version(rules: Rules, program: str = PROGRAM) -> str:
+    """The version that a device without the program is told of now."""
+    question = json.dumps(make_question(programs={program: ""})).encode()
+    return str(json.loads(rules.check(question, 1_800_000_001))["updates"][0]["version"])
+
+
+async def test_what_is_written_is_applied(cache: Cache, follower: Follower, rules: Rules, noted: list[int]) -> None:
+    """A batch is applied with its position, and the counters say how far the worker is."""
+    cache.write(WORKSPACE, [make_row("1.2.3.0", 4)], [], Position(1, 5))
+    await follower.catch_up()
+    assert tell_version(rules) == "1.2.3.0"
+    assert rules.workspaces[WORKSPACE].position == Position(1, 5)
+    assert (rules.counters.changes, noted) == (1, [cache.read_last_row()])
+    await follower.catch_up()
+    assert rules.counters.changes == 1
+
+
+async def test_new_host_has_nothing(follower: Follower, rules: Rules) -> None:
+    """Before the syncer has made the file there are no rules, and that is no error."""
+    await follower.catch_up()
+    assert rules.workspaces[WORKSPACE].position == NOWHERE
+
+
+async def test_many_are_applied_in_one_step(cache: Cache, follower: Follower, rules: Rules) -> None:
+    """However many rows a batch has, checks between the slices see nothing of it, and then all."""
+    rows = [make_row(program=f"{number:016}") for number in range(SLICE * 2)]
+    cache.write(WORKSPACE, rows, [], Position(1, 1))
+    seen: list[int] = []
+    task = asyncio.create_task(follower.catch_up())
+    while not task.done():
+        seen.append(len(rules.workspaces[WORKSPACE].entries))
+        await asyncio.sleep(0)
+    assert len(seen) > 2
+    assert set(seen) <= {0, SLICE * 2}
+    assert len(rules.workspaces[WORKSPACE].entries) == SLICE * 2
+
+
+@pytest.mark.parametrize("damage", ["digest", "json", "rules", "surprise"])
+async def test_broken_row_changes_nothing(  # noqa: PLR0917 - fixtures
+    cache: Cache,
+    follower: Follower,
+    rules: Rules,
+    damage: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A row that cannot be used is counted and named; what is in memory stays, and the rows beside it are applied."""
+    cache.write(WORKSPACE, [make_row("1.0.0.0", 1)], [], Position(1, 1))
+    await follower.catch_up()
+    name, position = DocumentName("program", PROGRAM), Position(1, 2)
+    bad = {
+        "digest": make_row("2.0.0.0", 2),
+        "json": Document(name, position, b"signature\n{"),
+        "rules": Document(name, position, seal_document(make_document("2.0.0.0", 2, offers=None))),
+        "surprise": make_row("2.0.0.0", 2),
+    }[damage]
+    cache.write(WORKSPACE, [bad], [], None)
+    if damage == "digest":
+        cache._db.execute("UPDATE document SET digest = x'00'")
+    if damage == "surprise":
+        monkeypatch.setattr(worker_module, "parse_program", fail_once())
+    cache.write(WORKSPACE, [make_row("3.0.0.0", 3, OTHER_PROGRAM)], [], Position(1, 3))
+    await follower.catch_up()
+    assert (tell_version(rules), tell_version(rules, OTHER_PROGRAM)) == ("1.0.0.0", "3.0.0.0")
+    assert rules.counters.broken_rows == 1
+    assert f"{name} of demo in edge.db cannot be used: " in caplog.text
+
+
+def fail_once() -> Callable[[bytes], Any]:
+    """A parser that has a defect, which the first document meets."""
+    parse, failed = worker_module.parse_program, []
+
+    def fail(data: bytes) -> Any:
+        if failed:
+            return parse(data)
+        failed.append(True)
+        raise KeyError("a defect")
+
+    return fail
+
+
+async def test_file_that_was_replaced_takes_nothing_back(
+    cache: Cache, follower: Follower, rules: Rules, tmp_path: Path
+) -> None:
+    """Where the file is another one, with older rows, programs and position stay as new as they were."""
+    cache.write(WORKSPACE, [make_row("2.0.0.0", 8)], [], Position(1, 8))
+    await follower.catch_up()
+    cache.close()
+    (tmp_path / FILE_NAME).replace(tmp_path / "old.db")
+    other = Cache(tmp_path)
+    other.write(WORKSPACE, [make_row("1.0.0.0", 7), make_row("1.0.0.0", 7, OTHER_PROGRAM)], [], Position(1, 7))
+    await follower.catch_up()
+    assert (tell_version(rules), tell_version(rules, OTHER_PROGRAM)) == ("2.0.0.0", "1.0.0.0")
+    assert rules.workspaces[WORKSPACE].position == Position(1, 8)
+    other.write(WORKSPACE, [make_row("3.0.0.0", 9)], [], Position(1, 9))
+    await follower.catch_up()
+    assert tell_version(rules) == "3.0.0.0"
+    other.close()
+
+
+async def test_what_is_not_for_this_worker_is_left_out(cache: Cache, follower: Follower, rules: Rules) -> None:
+    """A workspace that is served no more, and kinds that workers do not answer from, are passed over."""
+    audience = Document(DocumentName("audience", "staff"), Position(1, 1), b"signature\n[]")
+    cache.write("shop", [make_row()], [], Position(1, 1))
+    cache.write(WORKSPACE, [audience], [], Position(1, 1))
+    await follower.catch_up()
+    assert rules.workspaces[WORKSPACE].entries == {}
+    assert rules.counters.broken_rows == 0
+
+
+async def test_lost_wake_up_is_made_up_for(cache: Cache, follower: Follower, rules: Rules, noted: list[int]) -> None:
+    """A look finds out that the file has changed; where nothing has changed nobody is woken."""
+    task = asyncio.create_task(follower.follow())
+    for revision in (1, 2):
+        cache.write(WORKSPACE, [make_row("1.0.0.0", revision)], [], Position(1, revision))
+        follower.look()
+        at = Position(1, revision)
+        await eventually(lambda at=at: rules.workspaces[WORKSPACE].position == at)
+    follower.look()  # the file of a first look is always another one
+    await eventually(lambda: not follower._woken.is_set())
+    count = len(noted)
+    follower.look()
+    assert not follower._woken.is_set()
+    assert len(noted) == count
+    task.cancel()
+    await asyncio.wait([task])
+
+
+class Life:
+    """A worker that runs in this process, and the ends that its host holds."""
+
+    def __init__(self, settings: EdgeSettings, page: mmap.mmap) -> None:
+        (self.listener,) = bind("127.0.0.1", 0, 1)
+        self.waker, wake = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.page = page
+        self.worker = Worker(settings, self.listener.dup(), wake, page)
+        self.task = asyncio.create_task(self.worker.run())
+
+    async def is_ready(self) -> None:
+        """Returns when the worker serves."""
+        await eventually(lambda: self.task.done() or read_page(self.page)["ready"])
+        assert not self.task.done(), self.task
+
+    async def check(self) -> Any:
+        """Asks as a device would; returns the answer's head and JSON."""
+        reader, writer = await asyncio.open_connection(*self.listener.getsockname())
+        body = json.dumps(make_question()).encode()
+        head = "POST /v1/check HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Type: application/json\r\n"
+        writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        head_bytes, _, answer = (await reader.read()).partition(b"\r\n\r\n")
+        writer.close()
+        await writer.wait_closed()
+        return head_bytes, json.loads(answer)
+
+
+@pytest.fixture
+async def life(settings: EdgeSettings, page: mmap.mmap) -> AsyncIterator[Life]:
+    """A worker that serves."""
+    life = Life(settings, page)
+    yield life
+    if not life.task.done():
+        life.worker._stop.set()
+    await asyncio.wait([life.task])
+    life.listener.close()
+    life.waker.close()
+    asyncio.get_running_loop().remove_reader(life.worker._wake)
+    life.worker._wake.close()
+
+
+async def test_worker_serves_and_follows(life: Life, cache: Cache) -> None:
+    """A worker answers that it has no rules, is woken, and answers by them."""
+    await life.is_ready()
+    head, answer = await life.check()
+    assert head.startswith(b"HTTP/1.1 503 ")
+    assert answer["error"]["code"] == "no_ruleset"
+    cache.write(WORKSPACE, [make_row("1.0.0.0", 1)], [], Position(1, 1))
+    life.waker.send(b"!")
+    await eventually(lambda: read_page(life.page)["cursor"] == cache.read_last_row())
+    head, answer = await life.check()
+    assert head.startswith(b"HTTP/1.1 200 ")
+    assert answer["updates"][0]["version"] == "1.0.0.0"
+    counters = read_page(life.page)
+    assert counters["pid"] == os.getpid()
+    assert 0 < counters["beat"] <= time.monotonic()
+
+
+async def test_flood_of_wake_ups_is_heeded_once(life: Life, cache: Cache) -> None:
+    """Wake-ups that have piled up are taken together, and none is left in the socket."""
+    await life.is_ready()
+    life.waker.setblocking(False)  # noqa: FBT003 - the standard library's own
+    sent = 0
+    while sent < 1_000:
+        try:
+            life.waker.send(b"!")
+        except BlockingIOError:
+            break
+        sent += 1
+    cache.write(WORKSPACE, [make_row()], [], Position(1, 1))
+    await eventually(lambda: read_page(life.page)["cursor"] == cache.read_last_row())
+    with pytest.raises(BlockingIOError):
+        life.worker._wake.recv(1, socket.MSG_DONTWAIT)
+
+
+async def test_worker_drains(life: Life) -> None:
+    """Asked to stop, a worker goes unready, ends idle connections, and returns; its socket stays with the parent."""
+    await life.is_ready()
+    reader, writer = await asyncio.open_connection(*life.listener.getsockname())
+    await eventually(lambda: len(life.worker._connections))
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert await reader.read() == b""
+    writer.close()
+    await asyncio.wait_for(life.task, 30)
+    assert read_page(life.page)["ready"] == 0 or not life.worker._rules.ready
+    assert life.listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+
+
+@pytest.mark.parametrize("part", ["follow", "look"])
+async def test_worker_that_fails_inside_ends(life: Life, monkeypatch: pytest.MonkeyPatch, part: str) -> None:
+    """A worker that could follow no more does not stay behind for ever: it ends with the error, and has a successor."""
+
+    async def fail_async(_: Follower) -> None:
+        raise ZeroDivisionError
+
+    def fail(_: Follower) -> None:
+        raise ZeroDivisionError
+
+    await life.is_ready()
+    monkeypatch.setattr(Follower, "catch_up" if part == "follow" else "look", fail_async if part == "follow" else fail)
+    life.waker.send(b"!")
+    with pytest.raises(ZeroDivisionError):
+        await asyncio.wait_for(life.task, 30)
