@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from channel import ChannelError, Keys
 from cli.exit import CommandError, Exit
 from cli.home import take_json
 from trust import ROLES, PrivateKey, TrustError, make_root
@@ -50,8 +51,9 @@ def make_keys(folder: Path, workspace: str, expires: int) -> dict[str, str]:
     made = {role: PrivateKey.generate() for role in ROLES}
     files = {folder / f"{role}.key": (key.to_json(), 0o600) for role, key in made.items()}
     try:
+        Keys.of(workspace)  # as strict as whoever serves it
         root = make_root(workspace, 1, expires, {role: [key.public] for role, key in made.items()}, [made["root"]])
-    except TrustError as error:
+    except (TrustError, ChannelError) as error:
         raise CommandError(f"cannot make keys of workspace {workspace!r}: {error}", Exit.USAGE) from None
     try:
         folder.mkdir(parents=True, exist_ok=True)

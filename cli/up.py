@@ -103,7 +103,8 @@ def _start(port: int, redis: str | None, home: Home, stack: ExitStack, *, has_de
     edge = stack.enter_context(_run_server("edge", _set_edge(home, port, address), home))
     if has_demo:
         publish_demo(home, open_publisher(home, None, None))
-    _wait(f"http://127.0.0.1:{port + 1}/readyz", edge)
+    # With nothing published yet there is nothing to be ready with; devices are heard all the same.
+    _wait(f"http://127.0.0.1:{port + 1}/{'readyz' if has_demo else 'healthz'}", edge)
     return publisher, edge
 
 

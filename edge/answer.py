@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 import orjson
 from msgspec import Struct
-from msgspec.structs import astuple
+from msgspec.structs import asdict
 
 from channel import NOWHERE, Position
 from edge.question import VERSIONS, Question
@@ -19,6 +19,7 @@ from ruleset import (
     Program,
     Reason,
     Release,
+    Sheet,
     Transfer,
     compile_program,
     evaluate,
@@ -48,18 +49,24 @@ class Entry(CompiledProgram, frozen=True, gc=False):
     position: Position
 
 
-def compile_entry(document: Program) -> Entry:
-    """Returns a published document, compiled and with its answers encoded.
+def compile_entry(document: Program, sheet: Sheet | None = None) -> Entry:
+    """Returns a published document, compiled (on `sheet`, or on one of its own) and with its answers encoded.
 
     Raises:
         DocumentError: the document does not compile, or an offer that a live release needs is missing.
     """
-    program = compile_program(document)
+    program = compile_program(document, sheet)
     if document.offers is None:
         raise DocumentError("$.offers", "expected the publisher's offers, got none")
     position = Position(document.epoch, document.revision)
     updates = dict(_encode_updates(program, document))
-    return Entry(*astuple(program), document.poll_after, document.offers.expires, updates, position)
+    return Entry(
+        **asdict(program),
+        poll_after=document.poll_after,
+        offers_expire=document.offers.expires,
+        updates=updates,
+        position=position,
+    )
 
 
 def _encode_updates(program: CompiledProgram, document: Program) -> Iterable[tuple[tuple[str, Reason], Update]]:

@@ -145,7 +145,7 @@ class Handler(web.RequestHandler):
             self.force_close()
 
     def _is_ending(self) -> bool:
-        return self._has_ended or self._frame.is_last or (self._is_retired and self._frame.is_empty)
+        return self._has_ended or (self._is_retired and self._frame.is_empty)
 
     def _count_owed(self) -> int:
         """Returns how many messages have no answer yet; what aiohttp holds back behind an upgrade counts as one."""
@@ -157,19 +157,25 @@ class Handler(web.RequestHandler):
         """Every answer goes through here, also what no middleware has seen."""
         if isinstance(resp, web.HTTPException):
             resp = _translate(request, resp)
-        self._answer_with(resp)
+        self._answer_with(request, resp)
         try:
             return await super().finish_response(request, resp, start_time)
         finally:
             self._answered += 1
             self._end_if_idle()
 
-    def _answer_with(self, response: web.StreamResponse) -> None:
+    def _answer_with(self, request: web.BaseRequest, response: web.StreamResponse) -> None:
         """An answer is ready: it gets its time to be written and the next request to come, or ends the connection."""
-        self._awaits = False
         is_file = isinstance(response, web.FileResponse)
-        self.deadline = self._connections.download_deadline if is_file else self._connections.idle_deadline
-        is_last = self._is_ending() and self._count_owed() == 1
+        self._awaits = not self._frame.is_empty
+        if is_file:
+            self.deadline = self._connections.download_deadline
+        elif self._awaits:
+            self.deadline = self._connections.request_deadline
+        else:
+            self.deadline = self._connections.idle_deadline
+        # Behind a message in chunks the frame no longer knows where the next one begins.
+        is_last = "Transfer-Encoding" in request.headers or (self._is_ending() and self._count_owed() == 1)
         if is_last or self._connections.is_draining or (self.ends and not is_file):
             response.force_close()
 

@@ -122,7 +122,7 @@ class Cache:
         aside = self.path.with_suffix(".broken")
         try:
             self.path.replace(aside)
-            for suffix in ("-wal", "-shm"):
+            for suffix in ("-wal", "-shm"):  # or workers that have the old file open would share them with the new
                 Path(f"{self.path}{suffix}").unlink(missing_ok=True)
             _log.error("%s: set aside as %s, loading anew", damage, aside.name)
             return _open_to_write(self.path)

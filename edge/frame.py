@@ -21,13 +21,13 @@ _find_encoding: Final = re.compile(rb"\r\ntransfer-encoding:").search
 class Frame:
     """The bytes of a connection that have come and are not yet cut into pieces."""
 
-    __slots__ = ("_body", "_held", "is_last")
+    __slots__ = ("_body", "_held", "_is_last")
 
     def __init__(self) -> None:
         self._held = b""
         self._body = 0
         # Set by a Transfer-Encoding: where such a message ends, only the parser knows, so that it is the last one.
-        self.is_last = False
+        self._is_last = False
 
     @property
     def is_empty(self) -> bool:
@@ -47,7 +47,7 @@ class Frame:
         if self._body:
             size = min(self._body, len(self._held))
             self._body -= size
-        elif self.is_last:
+        elif self._is_last:
             self._held, size = b"", 0
         else:
             size = find_head_end(self._held)
@@ -58,7 +58,7 @@ class Frame:
     def _note_body(self, head: bytes) -> None:
         length = _find_length(head)
         if _find_encoding(head):
-            self._body, self.is_last = MAX_BODY_BYTES, True
+            self._body, self._is_last = MAX_BODY_BYTES, True
         elif length:
             self._body = int(length[1])
 

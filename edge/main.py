@@ -24,6 +24,7 @@ from edge.metrics import keep_beating, open_page
 from edge.settings import EdgeSettings, read_settings
 from edge.syncer import WorkspaceSync
 from edge.worker import Worker
+from settings import SettingsError
 from settings.address import split_address
 from trust import Root, TrustError, read_root
 
@@ -65,10 +66,10 @@ def run_child(spec: Mapping[str, Any], environ: Mapping[str, str]) -> None:
     _die_with(spec["parent"])
     logging.basicConfig(level=logging.INFO, format=f"%(asctime)s {spec['role']} %(levelname)s %(message)s")
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)  # a line a request is the balancer's to write
-    settings = read_settings(Path(spec["config"]) if spec["config"] else None, environ)
     try:
+        settings = read_settings(Path(spec["config"]) if spec["config"] else None, environ)
         uvloop.run(_run_syncer(settings, spec) if spec["role"] == "syncer" else _run_worker(settings, spec))
-    except CacheError as error:
+    except (CacheError, SettingsError) as error:
         _log.critical("%s", error)
         sys.exit(1)
 

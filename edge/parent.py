@@ -13,7 +13,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 
@@ -91,8 +90,7 @@ class Child:
     def send(self, what: signal.Signals) -> None:
         """Sends the process a signal, if it still runs."""
         if self.process is not None:
-            with suppress(ProcessLookupError):
-                self.process.send_signal(what)
+            self.process.send_signal(what)
 
 
 class Parent:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from channel import (
     DOCUMENT_TYPE,
+    NOWHERE,
     ChannelError,
     DocumentName,
     EnvelopeError,
@@ -70,7 +71,7 @@ def judge_document(
         root: whose `channel` keys are believed.
         held: the position of the document of that name that this host has.
     """
-    claimed = held or Position(0, 0)
+    claimed = held or NOWHERE
     if envelope is None:
         return Refusal(name, claimed, "redis names it and does not have it")
     try:
@@ -186,7 +187,8 @@ class WorkspaceSync:
         found = await self._feed.changes_since(self.state.position, head.position)
         if not isinstance(found, LogCut):
             return list(dict.fromkeys(change.name for change in found.changes))
-        _log.info("workspace %s: comparing the index, because the log was cut: %s", self._name, found.reason)
+        if self.state.position != NOWHERE:  # a new host always begins with the index
+            _log.info("workspace %s: comparing the index, because the log was cut: %s", self._name, found.reason)
         here = self._cache.read_positions(self._name)
         index = await self._feed.index()
         if len(index) < head.documents:

@@ -28,7 +28,7 @@ from edge.exchange import Rules
 from edge.lane import HeadReader, Lane, Writer
 from edge.metrics import Counters
 from edge.settings import EdgeSettings
-from ruleset import DocumentError, parse_program
+from ruleset import Binder, DocumentError, parse_program
 from trust import read_root
 
 # Documents compiled before the loop gets its turn: about 3 ms, which no check notices.
@@ -58,6 +58,7 @@ class Follower:
         self._reader = reader
         self._rules = rules
         self._note = note
+        self._binder = Binder()
         self._last = 0
         self._woken = asyncio.Event()
 
@@ -108,7 +109,7 @@ class Follower:
         problem = "its digest does not fit"
         if row.envelope is not None:
             try:
-                return compile_entry(parse_program(cut_payload(row.envelope)))
+                return compile_entry(parse_program(cut_payload(row.envelope)), self._binder.open_sheet())
             except Exception as error:  # noqa: BLE001 - one document that surprises must not keep out all others
                 problem = str(error) if isinstance(error, DocumentError) else repr(error)
         self._rules.counters.broken_rows += 1

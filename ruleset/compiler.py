@@ -4,16 +4,16 @@ What is compiled is immutable and keeps the JSON path of each condition, so that
 """
 
 import re
-from functools import lru_cache
 from types import MappingProxyType
 
 import orjson
 from msgspec import Struct
 
 from ruleset.bucket import compute_limit
-from ruleset.condition import MAX_REMEMBERED, CompiledCondition, compile_condition
+from ruleset.condition import ATTRIBUTES, CompiledCondition, compile_condition
 from ruleset.errors import DocumentError, VersionError
 from ruleset.model import MAX_TIME, ClientRange, Package, Percent, Platform, Program, Release, State, Who
+from ruleset.sheet import Sheet, TagColumn
 from ruleset.version import MAX_PART, PART_BITS, PARTS, format_version, parse_version, parse_version_range
 
 HIGHEST_VERSION = (MAX_PART + 1) ** PARTS - 1
@@ -60,45 +60,43 @@ class CompiledRelease(Struct, frozen=True, gc=False):
 class CompiledProgram(Struct, frozen=True, gc=False):
     """A program, ready to ask. `releases` are all, in the operator's order; `live` are those that can decide.
 
-    `conditions` has those of each live release, once more: most releases are refused by them, without the release
-    itself being touched. The document is not kept. What is asked a million times lies close together (docs/adr/0007).
+    `needed` has, for each live release, the bits of its conditions on the program's sheet: most releases are refused by
+    them, without being touched. The document is not kept. What is asked a million times lies close together
+    (docs/adr/0007).
     """
 
     taken_down: bool
-    tags: tuple[str, ...]
-    conditions: tuple[tuple[CompiledCondition, ...], ...]
+    sheet: Sheet
+    tags: tuple[TagColumn, ...]
+    needed: tuple[int, ...]
     live: tuple[CompiledRelease, ...]
     releases: tuple[CompiledRelease, ...]
     id: str
 
 
-def compile_program(program: Program) -> CompiledProgram:
-    """Returns a program's document, ready to ask.
+def compile_program(program: Program, sheet: Sheet | None = None) -> CompiledProgram:
+    """Returns a program's document, ready to ask; its conditions are numbered on `sheet`, or on one of its own.
 
     Raises:
         DocumentError: what the members mean together is wrong; the error's path names the place.
     """
     versions = _read_packages(program.packages)
     _refuse_repeated([release.id for release in program.releases])
-    tags: dict[str, int] = {}
     releases = tuple(
-        [_compile_release(release, f"$.releases[{i}]", versions, tags) for i, release in enumerate(program.releases)]
+        [_compile_release(release, f"$.releases[{i}]", versions) for i, release in enumerate(program.releases)]
     )
     live = tuple([release for release in releases if release.state == "live"])
+    sheet = Sheet() if sheet is None else sheet
+    tags = {one.attribute: None for release in live for one in release.conditions if one.attribute not in ATTRIBUTES}
     return CompiledProgram(
         taken_down=program.taken_down,
-        tags=_share(tuple(tags)),
-        conditions=tuple([release.conditions for release in live]),
+        sheet=sheet,
+        tags=tuple([sheet.find_tag(attribute) for attribute in tags]),
+        needed=tuple([sum({sheet.number(condition) for condition in release.conditions}) for release in live]),
         live=live,
         releases=releases,
         id=program.program,
     )
-
-
-@lru_cache(MAX_REMEMBERED)
-def _share(tags: tuple[str, ...]) -> tuple[str, ...]:
-    """The one object for all equal tuples: most programs ask for the same few tags."""
-    return tags
 
 
 def _read_packages(packages: dict[str, Package]) -> dict[str, int]:
@@ -144,7 +142,7 @@ def _refuse_repeated(ids: list[str]) -> None:
         seen.add(name)
 
 
-def _compile_release(release: Release, path: str, versions: dict[str, int], tags: dict[str, int]) -> CompiledRelease:
+def _compile_release(release: Release, path: str, versions: dict[str, int]) -> CompiledRelease:
     if release.package not in versions:
         raise DocumentError(f"{path}.package", f"expected a version under $.packages, got {release.package!r}")
     opens_at = 0 if release.opens_at is None else release.opens_at
@@ -162,7 +160,7 @@ def _compile_release(release: Release, path: str, versions: dict[str, int], tags
         closes_at=closes_at,
         clients=_compile_clients(release.clients, f"{path}.clients"),
         conditions=tuple(
-            [compile_condition(condition, f"{path}.when[{i}]", tags) for i, condition in enumerate(release.when)]
+            [compile_condition(condition, f"{path}.when[{i}]") for i, condition in enumerate(release.when)]
         ),
         official=release.who is None,
         users=frozenset(who.users or ()),

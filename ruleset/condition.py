@@ -1,12 +1,11 @@
-"""Conditions, compiled: a device's facts, and the set of values that each condition accepts.
+"""Conditions, compiled: for each the set of facts that it accepts, whatever its operator.
 
-Whatever the operator, a compiled condition asks one thing: is this fact in that collection? Text is trimmed, NFKC and
-case-folded, versions become integers, and both are remembered, since hundreds of millions of devices send the same
-few thousand models, cities and versions.
+Text is trimmed, NFKC and case-folded, versions become integers. What a device satisfies is asked once a text and
+remembered by `ruleset.sheet`; nothing here is asked at a check.
 """
 
 import unicodedata
-from collections.abc import Callable, Container
+from collections.abc import Container
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, get_args
@@ -14,40 +13,23 @@ from typing import Final, get_args
 from msgspec import Struct
 
 from ruleset.errors import DocumentError, VersionError
-from ruleset.model import Condition, Device, Network, Op, Platform
+from ruleset.model import Condition, Network, Op, Platform
 from ruleset.version import format_version, parse_version, parse_version_range
 
+# A folded text, or a version's key; None where the device said nothing that can be read.
 Fact = str | int | None
-Facts = list[Fact]
 
 TEXT_ATTRIBUTES: Final = ("model", "manufacturer", "network", "city", "region", "country", "locale", "platform")
 VERSION_ATTRIBUTES: Final = ("os", "app", "installed")
 ATTRIBUTES: Final = (*TEXT_ATTRIBUTES, *VERSION_ATTRIBUTES)
-APP: Final = ATTRIBUTES.index("app")
 TAG_PREFIX: Final = "tags."
 TEXT_OPS: Final = ("in", "not_in", "contains", "prefix")
 VERSION_OPS: Final = ("in", "not_in", "between", "outside")
 _KNOWN: Final = {"network": get_args(Network), "platform": get_args(Platform)}
 CELLULAR: Final = ("cellular", "2g", "3g", "4g", "5g")
 
-# How many folded texts and read versions are remembered. A client that makes up a new model with each check costs the
-# work of one fold each time and never more memory than this.
+# How many folded texts and compiled conditions are remembered: documents name the same ones again and again.
 MAX_REMEMBERED = 65_536
-
-
-class _Memo(dict[str | None, Fact]):
-    """What a pure function gave for each text so far, emptied when it holds MAX_REMEMBERED; None stays None."""
-
-    def __init__(self, compute: Callable[[str], Fact]) -> None:
-        super().__init__({None: None})
-        self._compute = compute
-
-    def __missing__(self, text: str) -> Fact:
-        if len(self) >= MAX_REMEMBERED:
-            self.clear()
-            self[None] = None
-        fact = self[text] = self._compute(text)
-        return fact
 
 
 @lru_cache(MAX_REMEMBERED)
@@ -56,66 +38,31 @@ def fold(text: str) -> str:
     return unicodedata.normalize("NFKC", text.strip()).casefold()
 
 
-def _read_version(text: str) -> int | None:
-    """A version that cannot be read is an absent one: it satisfies no condition."""
+def read_text(text: str) -> Fact:
+    """Returns a text as a fact; one of nothing but blanks is an absent one."""
+    return fold(text) or None
+
+
+def read_version(text: str) -> Fact:
+    """Returns a version as a fact; one that cannot be read is an absent one."""
     try:
         return parse_version(text)
     except VersionError:
         return None
 
 
-def _read_text(text: str) -> str | None:
-    """A text of nothing but blanks is an absent one."""
-    return fold(text) or None
-
-
-_folded = _Memo(_read_text)
-_versions = _Memo(_read_version)
-
-
-def gather(device: Device, tags: tuple[str, ...], installed: int) -> Facts:
-    """Returns a device's facts in the order of ATTRIBUTES, then those of the tags that a program asks for.
-
-    Args:
-        device: what the device says of itself.
-        tags: the names of the tags, `CompiledProgram.tags`.
-        installed: the key of the installed version, -1 for none.
-    """
-    folded, versions = _folded, _versions
-    facts = [
-        folded[device.model],
-        folded[device.manufacturer],
-        device.network,
-        folded[device.city],
-        folded[device.region],
-        folded[device.country],
-        folded[device.locale],
-        device.platform,
-        versions[device.os],
-        versions[device.app],
-        None if installed < 0 else installed,
-    ]
-    if tags:
-        given = device.tags or {}
-        for tag in tags:
-            facts.append(folded[given.get(tag)])  # noqa: PERF401 - a comprehension costs a call at each check
-    return facts
-
-
 class CompiledCondition(Struct, frozen=True, gc=False):
-    """One condition, ready to ask: does the fact at `index` lie in `accepted`, or, negated, outside of it?
+    """One condition, ready to ask: whether the fact of an attribute lies in `accepted`, or, negated, outside of it.
 
-    It holds when the fact is there and `(fact in accepted) is not negated`; an absent fact satisfies nothing. Equal
-    conditions are one object, in whatever programs they stand: what is asked often stays in the processor's cache.
+    Equal conditions are one object, in whatever programs they stand.
     """
 
-    index: int
+    attribute: str
     accepted: Container[object]
     negated: bool
 
-    def holds(self, facts: Facts) -> bool:
-        """Says whether the condition holds for these facts."""
-        fact = facts[self.index]
+    def holds(self, fact: Fact) -> bool:
+        """Says whether the condition holds for the fact of its attribute; an absent one satisfies nothing."""
         return fact is not None and (fact in self.accepted) is not self.negated
 
 
@@ -149,43 +96,30 @@ class _Ranges:
         return any(key in versions for versions in self.ranges)
 
 
-def compile_condition(condition: Condition, path: str, tags: dict[str, int]) -> CompiledCondition:
-    """Returns a condition ready to ask.
-
-    Args:
-        condition: as the document has it.
-        path: its JSON path.
-        tags: the program's tags so far by name, each with its index among the facts; a new one is added.
+def compile_condition(condition: Condition, path: str) -> CompiledCondition:
+    """Returns a condition ready to ask; `path` is its JSON path.
 
     Raises:
         DocumentError: an unknown attribute, an operator that the attribute does not have, a value that cannot be read.
     """
     try:
-        index = _find_index(condition.attribute, tags)
-        return _compile(index, condition.attribute, condition.op, tuple(condition.values))
+        return _compile(condition.attribute, condition.op, tuple(condition.values))
     except DocumentError as error:
         raise DocumentError(path + error.path, error.message) from None
 
 
 @lru_cache(MAX_REMEMBERED)
-def _compile(index: int, attribute: str, op: Op, values: tuple[str, ...]) -> CompiledCondition:
+def _compile(attribute: str, op: Op, values: tuple[str, ...]) -> CompiledCondition:
     """The one object for all conditions that ask the same; the paths of its errors begin at the condition."""
+    if attribute not in ATTRIBUTES and attribute.removeprefix(TAG_PREFIX) in ("", attribute):
+        expected = ", ".join((*ATTRIBUTES, "tags.<name>"))
+        raise DocumentError(".attribute", f"expected one of {expected}, got {attribute!r}")
     is_version = attribute in VERSION_ATTRIBUTES
     ops = VERSION_OPS if is_version else TEXT_OPS
     if op not in ops:
         raise DocumentError(".op", f"expected one of {', '.join(ops)} for {attribute}, got {op}")
     accepted = _accept_versions(op, values) if is_version else _accept_texts(attribute, op, values)
-    return CompiledCondition(index, accepted, op in ("not_in", "outside"))
-
-
-def _find_index(attribute: str, tags: dict[str, int]) -> int:
-    if attribute in ATTRIBUTES:
-        return ATTRIBUTES.index(attribute)
-    name = attribute.removeprefix(TAG_PREFIX)
-    if name in ("", attribute):
-        expected = ", ".join((*ATTRIBUTES, "tags.<name>"))
-        raise DocumentError(".attribute", f"expected one of {expected}, got {attribute!r}")
-    return tags.setdefault(name, len(ATTRIBUTES) + len(tags))
+    return CompiledCondition(attribute, accepted, op in ("not_in", "outside"))
 
 
 def _accept_texts(attribute: str, op: Op, values: tuple[str, ...]) -> Container[object]:

@@ -8,6 +8,8 @@ from functools import lru_cache
 from ruleset.errors import VersionError
 
 PARTS = 4
+# The version key of a program that is not installed.
+NOT_INSTALLED = -1
 PART_BITS = 16
 MAX_PART = (1 << PART_BITS) - 1
 # 4 parts of 5 digits and 3 dots; longer texts are refused before they are split.

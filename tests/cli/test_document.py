@@ -1,6 +1,7 @@
 """Documents on the command line: read, published, tried, refused."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -54,14 +55,15 @@ def test_none_is_published(graywave: Run) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "<stdin>: expected JSON: "),
-        ("[" * 100_000, "<stdin>: expected JSON: "),
-        ("[1]", "<stdin>: expected a JSON object, got [1]"),
+        ("{", "program.json: expected JSON: "),
+        ("[" * 100_000, "program.json: expected JSON: "),
+        ("[1]", "program.json: expected a JSON object, got [1]"),
     ],
 )
 def test_what_is_no_document(graywave: Run, text: str, message: str) -> None:
     """What is no JSON object is told before anybody is asked."""
-    result = graywave("document put", "-", stdin=text)
+    Path("program.json").write_text(text)
+    result = graywave("document put", "program.json")
     assert result.exit_code == 2
     assert result.stderr.startswith(f"graywave: {message}")
 

@@ -69,11 +69,12 @@ def test_a_link_is_not_followed(run: Run, tmp_path: Path) -> None:
     assert not (tmp_path / "elsewhere").exists()
 
 
-def test_a_workspace_that_is_none(run: Run, tmp_path: Path) -> None:
-    """A wrong name is the caller's mistake, and no folder is made."""
-    result = run("keys", "new", "keys", "--workspace", "Wallet Prod")
+@pytest.mark.parametrize("workspace", ["Wallet Prod", "wallet.prod", "wallet_prod", "", "-a"])
+def test_a_workspace_that_is_none(run: Run, tmp_path: Path, workspace: str) -> None:
+    """A name that publisher and edge would refuse is the caller's mistake, and no folder is made."""
+    result = run("keys", "new", "keys", "--workspace", workspace)
     assert result.exit_code == 2
-    assert result.stderr.startswith("graywave: cannot make keys of workspace 'Wallet Prod': ")
+    assert result.stderr.startswith(f"graywave: cannot make keys of workspace {workspace!r}: ")
     assert not (tmp_path / "keys").exists()
 
 

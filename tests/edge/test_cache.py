@@ -101,6 +101,25 @@ def test_noise_is_set_aside(tmp_path: Path, caplog: pytest.LogCaptureFixture) ->
     assert "file is not a database: set aside as edge-1.broken, loading anew" in caplog.text
 
 
+def test_file_set_aside_shares_nothing_with_the_new(cache: Cache, tmp_path: Path) -> None:
+    """A worker that still has the damaged file open shares neither log nor index with the new one."""
+    cache.write(WORKSPACE, [make_row()], [], Position(1, 1))
+    reader = CacheReader(tmp_path)
+    reader.read(0)
+    files = [tmp_path / f"{FILE_NAME}{suffix}" for suffix in ("-wal", "-shm")]
+    before = [file.stat().st_ino for file in files]  # the reader has them open: no other file gets these numbers
+    cache._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    cache.close()
+    with (tmp_path / FILE_NAME).open("r+b") as file:
+        file.write(os.urandom(9_000))
+    again = Cache(tmp_path)
+    assert not {*before} & {file.stat().st_ino for file in files}
+    again.write(WORKSPACE, [make_row(revision=2)], [], Position(1, 2))
+    assert reader.read(0).progress == {WORKSPACE: Position(1, 2)}
+    reader.close()
+    again.close()
+
+
 def test_damaged_page_is_found_at_the_start(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A file that is damaged inside is set aside when it is opened, not when the page is met."""
     cache = Cache(tmp_path)

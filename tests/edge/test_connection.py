@@ -95,6 +95,7 @@ def test_refused_or_removed_twice() -> None:
     connections.remove(served)
     connections.remove(Served())
     assert len(connections) == 0
+    assert connections._peers == {}  # or each peer that ever came would be remembered
     add(connections)
 
 

@@ -168,6 +168,15 @@ def test_syncer_without_a_disk_says_so_in_a_line(settings: EdgeSettings, tmp_pat
     assert "edge-1.db cannot be used: [Errno 20] Not a directory" in line
 
 
+def test_settings_that_were_broken_since_the_start(settings: EdgeSettings) -> None:
+    """A file that somebody has edited badly is named each time that a child starts, without a trace."""
+    environ = {**set_edge(settings), "GRAYWAVE_EDGE_WORKERS": "many"}
+    ended = run_child({"role": "worker 1", "parent": os.getpid(), "config": ""}, environ)
+    assert ended.returncode == 1
+    assert "worker 1 CRITICAL GRAYWAVE_EDGE_WORKERS: expected an integer" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
 def test_spec_is_plain_json() -> None:
     """What the parent hands to `python -m edge` is read from the command line."""
     ended = subprocess.run(  # noqa: S603 - our own code

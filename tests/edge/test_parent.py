@@ -173,6 +173,11 @@ def parent() -> Iterator[Parent]:
         opened.close()
 
 
+def list_descriptors() -> set[str]:
+    """What this process has open, by number."""
+    return {path.name for path in Path("/proc/self/fd").iterdir()}
+
+
 def list_pids(parent: Parent) -> list[int]:
     """The processes that run now."""
     return [child.process.pid for child in parent._children() if child.process is not None]
@@ -200,6 +205,7 @@ def test_dead_child_is_started_again_alone(parent: Parent) -> None:
     """What ends is started again when its pause is over, and the others are left alone."""
     parent._start_due(NOW)
     before = list_pids(parent)
+    descriptors = list_descriptors()
     os.kill(before[1], signal.SIGKILL)
     wait_until(lambda: parent._workers[0].process is None or parent._look_after(NOW))
     assert list_pids(parent) == [before[0], before[2]]
@@ -208,6 +214,7 @@ def test_dead_child_is_started_again_alone(parent: Parent) -> None:
     assert (after[0], after[2]) == (before[0], before[2])
     assert after[1] != before[1]
     assert not Path(f"/proc/{before[1]}").exists()
+    assert list_descriptors() == descriptors
 
 
 def test_stopped_worker_is_replaced(parent: Parent, caplog: pytest.LogCaptureFixture) -> None:

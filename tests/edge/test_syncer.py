@@ -460,8 +460,9 @@ async def test_hints_are_followed(source: Source, running: WorkspaceSync, redis_
     await eventually(lambda: running.state.position == last)
 
 
-async def test_redis_away_from_the_start_is_told(cache: Cache, tmp_path: Path) -> None:
-    """Where Redis was never there the first look is made all the same, so that the status says why."""
+async def test_redis_away_from_the_start_is_told(cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where Redis was never there the first look is made at once all the same, so that the status says why."""
+    monkeypatch.setattr(syncer, "LOOK_S", 1e6)
     feed = Feed(f"unix://{tmp_path}/nowhere.sock", WORKSPACE, ROOT.keys("channel"))
     sync = WorkspaceSync(WORKSPACE, ROOT, feed, cache, lambda: None)
     task = asyncio.create_task(sync.run())

@@ -5,11 +5,12 @@ import itertools
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -224,6 +225,22 @@ def test_noise_in_the_file_is_set_aside(town: Town, tmp_path: Path, version: str
         eventually(lambda: host.is_told_everywhere(version))
         assert (tmp_path / "edge-1.broken").stat().st_size == 50_000
         assert "set aside as edge-1.broken" in host.read_log()
+
+
+def test_file_that_breaks_while_it_is_used(town: Town, tmp_path: Path, version: str) -> None:
+    """A syncer that meets damage begins anew by itself, and devices are answered throughout."""
+    town.publish(version)
+    with town.start_host(tmp_path) as host:
+        eventually(lambda: host.read_status()["workspaces"]["demo"]["revision"])
+        eventually(lambda: host.is_told_everywhere(version))
+        pid = host.read_status()["syncer"]["pid"]
+        with closing(sqlite3.connect(tmp_path / "edge-1.db")) as db:
+            db.execute("DROP TABLE refused")
+        newer = next(_versions)
+        town.publish(newer)
+        eventually(lambda: host.is_told_everywhere(newer))
+        assert host.read_status()["syncer"]["pid"] != pid
+        assert "no such table: refused" in host.read_log()
 
 
 def test_readiness_goes_first(town: Town, tmp_path: Path, version: str) -> None:

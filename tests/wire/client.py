@@ -1,10 +1,11 @@
-"""A client that sends bytes as they are given, and reads answers: no more of HTTP than a test needs to tell them apart."""
+"""A client that sends bytes as they are given, and reads answers: no more of HTTP than tests need."""
 
 import contextlib
 import re
 import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Self
 
 import orjson
 
@@ -53,7 +54,7 @@ class Client:
         self._held = b""
         self.heads: list[bytes] = []
 
-    def __enter__(self) -> "Client":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

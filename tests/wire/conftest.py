@@ -37,7 +37,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A root document."""
     key = PrivateKey.generate()
     path = tmp_path_factory.mktemp("wire") / "root.json"
-    path.write_bytes(make_root("demo", ROOT_NUMBER, 2_000_000_000, dict.fromkeys(ROLES, [key.public]), [key]))
+    path.write_bytes(make_root("demo", ROOT_NUMBER, 2_000_000_000, {role: [key.public] for role in ROLES}, [key]))
     return path
 
 

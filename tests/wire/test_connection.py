@@ -67,6 +67,18 @@ def test_idle_connections_end(server: WireServer, rest: bytes) -> None:
         assert client.read() is None
 
 
+def test_a_request_behind_another_has_its_own_deadline(server: WireServer) -> None:
+    """One that begins with the end of the one before has no longer than any other."""
+    check = make_check()
+    with Client(server) as client:
+        client.send(check[:-5])
+        server.call(lambda: None)
+        client.send(check[-5:] + check[:30])
+        assert client.read() == GOOD
+        pass_time(server, REQUEST_DEADLINE_S + 1)
+        assert client.read() is None
+
+
 def test_idle_connections_stay_until_then(server: WireServer) -> None:
     """A device that polls may use its connection again."""
     with Client(server) as client:

@@ -96,10 +96,25 @@ def test_not_modified(server: WireServer, digest: str) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        "..%2fsecret", "../secret", "%2e%2e/secret", "..%2f..%2f..%2fetc%2fpasswd", "..\\secret", "%00", "", ".", "a" * 64,
-        "a" * 63, "a" * 65, "A" * 64, "a" * 64 + "%0a", "/etc/passwd", "%2fetc%2fpasswd", "a" * 62 + "%2f..", "aa/" + "a" * 64,
+        "..%2fsecret",
+        "../secret",
+        "%2e%2e/secret",
+        "..%2f..%2f..%2fetc%2fpasswd",
+        "..\\secret",
+        "%00",
+        "",
+        ".",
+        "a" * 64,
+        "a" * 63,
+        "a" * 65,
+        "A" * 64,
+        "a" * 64 + "%0a",
+        "/etc/passwd",
+        "%2fetc%2fpasswd",
+        "a" * 62 + "%2f..",
+        "aa/" + "a" * 64,
     ],
-)  # fmt: skip
+)
 def test_nothing_else(server: WireServer, name: str) -> None:
     """Whatever is no name of a file in the store is not found, however it is written."""
     (answer,) = ask(server, make_get(name))

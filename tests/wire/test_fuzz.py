@@ -19,9 +19,27 @@ SEEDS = [
     make_check(content_type=b"Content-Type: application/json; charset=utf-8\r\n") + make_check(),
 ]
 BITS = st.sampled_from(
-    [b"\r\n", b"\n", b"\r", b"\0", b" ", b"\t", b":", b",", b"\xff", b"Host: b\r\n", b"Content-Length: 3\r\n", b"\r\n\r\n",
-     b"Transfer-Encoding: chunked\r\n", b"Connection: close\r\n", b"Expect: 100-continue\r\n", b"HTTP/1.0", b"GET ", b"0"]
-)  # fmt: skip
+    [
+        b"\r\n",
+        b"\n",
+        b"\r",
+        b"\0",
+        b" ",
+        b"\t",
+        b":",
+        b",",
+        b"\xff",
+        b"Host: b\r\n",
+        b"Content-Length: 3\r\n",
+        b"\r\n\r\n",
+        b"Transfer-Encoding: chunked\r\n",
+        b"Connection: close\r\n",
+        b"Expect: 100-continue\r\n",
+        b"HTTP/1.0",
+        b"GET ",
+        b"0",
+    ]
+)
 
 
 @st.composite

@@ -1,4 +1,4 @@
-"""Heads: what is no request of HTTP/1.1, or none of a check, is refused alike on both sides, and the connection ends."""
+"""Heads: what is no request of HTTP/1.1, or none of a check, is refused, and the connection ends."""
 
 import pytest
 
@@ -170,3 +170,11 @@ def test_ends_the_connection_without_an_answer_to_a_cut_off_request(server: Wire
     """A client that ends within its request has nobody waiting for an answer."""
     check = make_check()
     assert [ask(server, check[:size]) for size in (0, 5, 24, 60, len(check) - 1)] == [[]] * 5
+
+
+@pytest.mark.parametrize("last", [b"0\r\n\r\n", b"0\r\nA: b\r\n\r\n"])
+def test_a_request_in_chunks_is_the_last_one(server: WireServer, last: bytes) -> None:
+    """Where it ends need not be known, then, and nothing that it hides can be taken for a request."""
+    chunked = b"POST /nowhere HTTP/1.1\r\nHost: edge\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n" + last
+    (answer,) = ask(server, chunked + b"GET /nowhere HTTP/1.1\r\nHost: edge\r\n\r\n")
+    assert answer.code == "not_found"
