@@ -67,7 +67,7 @@ def refuse_head(hosts: int, length: bytes, content_type: bytes, encoding: bytes,
             `expectation_failed`.
     """
     if hosts != 1:
-        raise RefusedError("malformed_request", f"expected one Host field, got {hosts}", closes=True)
+        raise RefusedError("malformed_request", "expected one Host field, got none", closes=True)
     if not length or encoding:
         raise RefusedError("length_required", "expected a Content-Length and no Transfer-Encoding", closes=True)
     read_length(length)

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from edge.body import Text, decode_body
+from edge.body import MAX_STRING, Text, decode_body
 from ruleset.model import Device
 
 MAX_EVENTS = 100
@@ -22,7 +22,7 @@ class Event(Struct, frozen=True, gc=False):
     program: Text
     to: Text
     outcome: Outcome
-    nonce: Text
+    nonce: Annotated[str, Meta(min_length=1, max_length=MAX_STRING)]
     at: Annotated[int, Meta(ge=0)]
     base: Text = msgspec.field(default="", name="from")
     release: Text = ""

@@ -25,8 +25,10 @@ from edge.app import Handler, make_app
 from edge.cache import CacheReader, Row
 from edge.connection import Connections
 from edge.exchange import Rules
-from edge.lane import HeadReader, Lane, Writer
+from edge.head import HeadReader
+from edge.lane import Lane
 from edge.metrics import Counters
+from edge.response import Writer
 from edge.settings import EdgeSettings
 from ruleset import Binder, DocumentError, parse_program
 from trust import read_root

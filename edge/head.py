@@ -1,0 +1,125 @@
+"""What the head of a check decides: how long its body is, and whether the connection goes on; usual heads judged once.
+
+httptools judges whether it is a head of HTTP/1.1 at all. It lets no folded lines, bare LF or blanks before a colon
+pass, so that the few fields that decide can be looked for in the bytes, which is cheaper than being told of every field
+(docs/adr/0004).
+"""
+
+import re
+from collections.abc import Callable, Iterable
+from typing import Final
+
+import httptools
+
+from edge.errors import RefusedError
+from edge.exchange import JSON, read_length, refuse_head
+from edge.frame import BLANK_LINE
+
+# The fields that decide, in a head in lower case; httptools has refused every other way to write one.
+_find_fields: Final = re.compile(
+    rb"\r\n(host|content-length|content-type|transfer-encoding|expect):[ \t]*([^\r]*)"
+).findall
+# The same fields as most clients write them, whole lines; a match of DOUBTFUL is one that says not enough.
+_find_lines: Final = re.compile(
+    rb"\n(host:|content-type: *application/json(?:; ?charset=utf-8)?\r|content-length: *[0-9]{1,5}\r"
+    rb"|connection: *keep-alive\r|content-|connection:|transfer-encoding|expect)"
+).findall
+DOUBTFUL: Final = frozenset([b"content-", b"connection:", b"transfer-encoding", b"expect"])
+# A head with these three once each, and a Content-Type of just that, needs no second look.
+USUAL_FIELDS: Final = frozenset([b"host", b"content-length", b"content-type"])
+USUAL_TYPE: Final = JSON.encode()
+# How many combinations of usual lines are remembered: mostly one for each length of a body.
+MAX_REMEMBERED = 4_096
+_NO_CALLBACKS: Final = object()
+
+
+class HeadReader:
+    """Reads the heads of checks, those of most clients quickly; one serves all connections of a worker.
+
+    A head's deciding lines, once judged, are remembered: the next head with the same lines has the same verdict. What
+    else is in it httptools judges, each time, in one pass over the whole message; it has to find the message's end
+    where the lane has found it. Whatever is unusual gets a parser of its own in `read_head`.
+    """
+
+    def __init__(self) -> None:
+        self._lengths: dict[tuple[bytes, ...], int] = {}
+        self._unfinished: list[bool] = []
+        self._renew()
+
+    def read(self, data: bytes, head: bytes, available: int) -> tuple[int, bool, bool]:
+        """Returns what `read_head` does for a head.
+
+        Args:
+            data: what was read.
+            head: from the request line to the line before the blank one.
+            available: how many bytes follow the blank line in `data`; negative where the head does not begin it.
+
+        Raises:
+            RefusedError: not a head of HTTP/1.1, or not one of a check.
+        """
+        lines = tuple(_find_lines(head.lower()))
+        length = self._lengths.get(lines)
+        if length == available:
+            self._unfinished.append(True)
+            try:
+                self._feed(data)
+                if not self._unfinished:
+                    return length, True, False
+            except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+                pass  # judged anew, alone, below
+            self._renew()
+        found = read_head(head + BLANK_LINE)
+        if found[1:] == (True, False) and DOUBTFUL.isdisjoint(lines):
+            self._remember(lines, found[0])
+        return found
+
+    def _renew(self) -> None:
+        """A parser that has seen what it did not like is not used again."""
+        self._unfinished.clear()
+        self._feed = httptools.HttpRequestParser(_Callbacks(self._unfinished.clear)).feed_data
+
+    def _remember(self, lines: tuple[bytes, ...], length: int) -> None:
+        if len(self._lengths) >= MAX_REMEMBERED:
+            self._lengths.clear()
+        self._lengths[lines] = length
+
+
+class _Callbacks:
+    """What httptools calls: one C function at a message's end, nothing for fields and bodies."""
+
+    def __init__(self, on_message_complete: Callable[[], None]) -> None:
+        self.on_message_complete = on_message_complete
+
+
+def read_head(data: bytes) -> tuple[int, bool, bool]:
+    """Returns what a head says, from its request line to its blank line: length of the body, keeps alive, expects 100.
+
+    It gets a parser of its own, so that nothing of one message reaches the next.
+
+    Raises:
+        RefusedError: not a head of HTTP/1.1, or not one of a check.
+    """
+    parser = httptools.HttpRequestParser(_NO_CALLBACKS)
+    try:
+        parser.feed_data(data)
+    except httptools.HttpParserUpgrade:
+        pass  # an offer to speak another protocol, which a server may ignore (RFC 9110, 7.8)
+    except httptools.HttpParserError as error:
+        raise RefusedError("malformed_request", f"expected a request of HTTP/1.1 ({error})", closes=True) from None
+    found = [(name, value.rstrip(b" \t")) for name, value in _find_fields(data.lower())]
+    fields = dict(found)
+    if len(found) != len(fields) or fields.keys() != USUAL_FIELDS or fields[b"content-type"] != USUAL_TYPE:
+        _refuse_doubles([name for name, _ in found])
+        deciding = (b"content-length", b"content-type", b"transfer-encoding", b"expect")
+        refuse_head(int(b"host" in fields), *[fields.get(name, b"") for name in deciding])
+    return read_length(fields[b"content-length"]), parser.should_keep_alive(), bool(fields.get(b"expect"))
+
+
+def _refuse_doubles(names: Iterable[bytes]) -> None:
+    """A field that says two things says nothing; two expectations are one that is not known."""
+    seen: set[bytes] = set()
+    for name in names:
+        if name in seen and name != b"expect":
+            message = f"expected one {name.decode().title()} field, got more"
+            raise RefusedError("malformed_request", message, closes=True)
+        seen.add(name)
