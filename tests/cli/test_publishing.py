@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from cli import publishing
 from cli.exit import CommandError, Exit
 from cli.home import Home
+from cli.http import Answer
 from cli.publishing import Publisher, open_publisher
 from tests.cli.running import Running
 
@@ -44,13 +46,21 @@ def test_somebody_was_faster(publisher: Publisher, revision: str) -> None:
     assert caught.value.exit_code == Exit.REFUSED
 
 
-@pytest.mark.parametrize("program", ["../../healthz", "a/b", "2021000000000002?dry_run=1", "%2e%2e", "é"])
-def test_a_name_stays_a_name(publisher: Publisher, program: str) -> None:
-    """A program's name cannot lead to another address; where it is refused, it is refused as a name."""
-    try:
-        assert publisher.get(program) == (None, "")
-    except CommandError as error:
-        assert error.exit_code == Exit.REFUSED  # noqa: PT017 - either is right
+@pytest.mark.parametrize(
+    ("program", "path"),
+    [("../../healthz", "..%2F..%2Fhealthz"), ("a?dry_run=1", "a%3Fdry_run%3D1"), ("a#b", "a%23b"), ("é", "%C3%A9")],
+)
+def test_a_name_stays_a_name(program: str, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program's name cannot lead to another address, nor bring a query along."""
+    asked: list[str] = []
+
+    def note(_method: str, url: str, **_: object) -> Answer:
+        asked.append(url)
+        return Answer(404, "", None)
+
+    monkeypatch.setattr(publishing, "ask", note)
+    assert Publisher("http://127.0.0.1:1/", "token").get(program) == (None, "")
+    assert asked == [f"http://127.0.0.1:1/v1/documents/program/{path}"]
 
 
 def test_another_token(running: Running, tmp_path: Path) -> None:

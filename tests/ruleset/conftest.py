@@ -8,8 +8,11 @@ import orjson
 import pytest
 
 from ruleset.compiler import CompiledProgram, compile_program
+from ruleset.condition import Fact, read_text, read_version
 from ruleset.document import parse_program
 from ruleset.model import Device
+from ruleset.sheet import Sheet
+from ruleset.version import NOT_INSTALLED
 
 Json = dict[str, Any]
 
@@ -31,12 +34,24 @@ def _make_document(*releases: Json, **members: Any) -> Json:
     }
 
 
-def _compile(*releases: Json, **members: Any) -> CompiledProgram:
-    return compile_program(parse_program(orjson.dumps(_make_document(*releases, **members))))
+def _compile(*releases: Json, sheet: Sheet | None = None, **members: Any) -> CompiledProgram:
+    return compile_program(parse_program(orjson.dumps(_make_document(*releases, **members))), sheet)
 
 
 def _make_device(**members: Any) -> Device:
     return msgspec.convert({"id": "d-1", "platform": "android", **members}, Device)
+
+
+def _read_fact(attribute: str, device: Device, installed: int) -> Fact:
+    if attribute == "installed":
+        return None if installed == NOT_INSTALLED else installed
+    if attribute.startswith("tags."):
+        said = (device.tags or {}).get(attribute[len("tags.") :])
+    else:
+        said = getattr(device, attribute)
+    if said is None:
+        return None
+    return read_version(said) if attribute in ("os", "app") else read_text(said)
 
 
 @pytest.fixture(scope="session")
@@ -53,7 +68,7 @@ def make_document() -> Callable[..., Json]:
 
 @pytest.fixture(scope="session")
 def compile_releases() -> Callable[..., CompiledProgram]:
-    """Compiles what `make_document` makes."""
+    """Compiles what `make_document` makes, on `sheet` where one is given."""
     return _compile
 
 
@@ -61,3 +76,9 @@ def compile_releases() -> Callable[..., CompiledProgram]:
 def make_device() -> Callable[..., Device]:
     """Makes the Android device d-1, its members replaced by those given."""
     return _make_device
+
+
+@pytest.fixture(scope="session")
+def read_fact() -> Callable[[str, Device, int], Fact]:
+    """Says the fact of one attribute for a device and an installed key, without a sheet."""
+    return _read_fact

@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 
 from ruleset.bucket import compute_limit
 from ruleset.compiler import HIGHEST_VERSION, CompiledPercent, CompiledProgram, compile_program
+from ruleset.condition import CompiledCondition
 from ruleset.document import parse_program
 from ruleset.errors import DocumentError
 from ruleset.model import MAX_TIME
+from ruleset.sheet import Sheet
 from ruleset.version import parse_version
 
 Json = dict[str, Any]
@@ -22,6 +24,11 @@ Compile = Callable[..., CompiledProgram]
 DIGEST = "0123456789abcdef" * 4
 
 versions = st.lists(st.integers(0, 9), min_size=1, max_size=4).map(lambda parts: ".".join(map(str, parts)))
+
+
+def ask(attribute: str, *values: str) -> Json:
+    """Makes a condition that asks whether an attribute is among values."""
+    return {"attribute": attribute, "op": "in", "values": values}
 
 
 def refuse(compile_releases: Compile, *releases: Json, **members: Any) -> str:
@@ -40,7 +47,7 @@ def test_a_program_is_compiled_whole(make_document: Maker) -> None:
 def test_a_program_without_releases_is_compiled(compile_releases: Compile) -> None:
     """A new program has neither releases nor packages, and is a document all the same."""
     program = compile_releases(packages={})
-    assert (program.releases, program.live, program.tags) == ((), (), ())
+    assert (program.releases, program.live, program.needed, program.tags) == ((), (), (), ())
 
 
 def test_releases_stay_in_the_operators_order(compile_releases: Compile) -> None:
@@ -91,23 +98,70 @@ def test_a_percentage_is_by_device_unless_it_says_so(compile_releases: Compile) 
     assert release.official is False
 
 
-def test_tags_are_those_of_all_releases(compile_releases: Compile) -> None:
-    """The tags that any condition asks for, each once, in the order in which the document names them."""
+def test_tags_are_those_of_the_live_releases(compile_releases: Compile) -> None:
+    """The tags that can decide, each once, by name, in the order in which the document asks for them."""
     program = compile_releases(
-        {"state": "ended", "when": [{"attribute": "tags.b", "op": "in", "values": ["x"]}]},
-        {"when": [{"attribute": f"tags.{name}", "op": "in", "values": ["x"]} for name in "acb"]},
+        {"when": [ask("tags.b", "x")]},
+        {"state": "ended", "when": [ask("tags.ended", "x")]},
+        {"state": "paused", "when": [ask("tags.paused", "x")]},
+        {"when": [ask("tags.a", "x"), ask("model", "x"), ask("tags.b", "y"), ask("tags.tags.c", "x")]},
     )
-    assert program.tags == ("b", "a", "c")
-    first, second = program.releases
-    assert second.conditions[2].index == first.conditions[0].index
+    assert [name for name, _ in program.tags] == ["b", "a", "tags.c"]
+    assert program.tags == tuple(program.sheet.find_tag(f"tags.{name}") for name in ("b", "a", "tags.c"))
 
 
-def test_equal_tags_and_conditions_are_shared(compile_releases: Compile) -> None:
-    """Programs that ask for the same tags have one tuple of them, and one object for each equal condition."""
-    release = {"when": [{"attribute": "tags.shared", "op": "in", "values": ["x"]}]}
-    one, other = compile_releases(release), compile_releases({}, release)
-    assert one.tags is other.tags
+def test_programs_on_one_sheet_share_tags_and_conditions(compile_releases: Compile) -> None:
+    """Programs that ask the same have one column for a tag, one bit and one object for each equal condition."""
+    sheet = Sheet()
+    release = {"when": [ask("tags.shared", "x")]}
+    one, other = (compile_releases(*stack, sheet=sheet) for stack in ([release], [{}, release]))
+    assert one.sheet is other.sheet is sheet
+    assert one.tags[0][1] is other.tags[0][1]
+    assert one.needed[0] == other.needed[1]
     assert one.live[0].conditions[0] is other.live[1].conditions[0]
+
+
+def test_a_program_has_a_sheet_of_its_own_unless_one_is_given(compile_releases: Compile) -> None:
+    """Without a sheet, nothing is shared with another program."""
+    one, other = compile_releases({}), compile_releases({})
+    assert isinstance(one.sheet, Sheet)
+    assert one.sheet is not other.sheet
+
+
+def test_what_a_release_needs_are_the_bits_of_its_conditions(compile_releases: Compile) -> None:
+    """For each live release, the bits of all its conditions, each once; no condition needs nothing."""
+    when = [ask("model", "x"), ask("os", "1"), ask("tags.t", "x")]
+    program = compile_releases(
+        {"when": when},
+        {"state": "paused", "when": [ask("city", "x")]},
+        {},
+        {"when": [when[1], ask("model", "X "), when[1]]},
+    )
+    model, os, tag = (program.sheet.number(condition) for condition in program.live[0].conditions)
+    assert len({model, os, tag}) == 3
+    assert program.needed == (model | os | tag, 0, model | os)
+
+
+def next_bit(sheet: Sheet) -> int:
+    """Returns the bit of a condition that no document has."""
+    return sheet.number(CompiledCondition("model", frozenset({"in no document"}), negated=False))
+
+
+@pytest.mark.parametrize("state", ["paused", "ended"])
+def test_a_release_that_cannot_decide_takes_no_bit(compile_releases: Compile, state: str) -> None:
+    """Conditions that are never asked do not lengthen the integers, and can be explained all the same."""
+    program = compile_releases({"state": state, "when": [ask("model", "x")]})
+    assert program.needed == ()
+    assert len(program.releases[0].conditions) == 1
+    assert next_bit(program.sheet) == 1
+
+
+def test_a_refused_document_leaves_the_sheet_as_it_was(compile_releases: Compile) -> None:
+    """A publisher that publishes what is refused, again and again, does not fill the sheet of the others."""
+    sheet = Sheet()
+    message = refuse(compile_releases, {"when": [ask("model", "x")]}, {"when": [ask("colour", "x")]}, sheet=sheet)
+    assert message.startswith("$.releases[1].when[0].attribute: ")
+    assert next_bit(sheet) == 1
 
 
 @pytest.mark.parametrize("text", ["latest", "1.*", "1.2.3.4.5", " ", "1\n"])

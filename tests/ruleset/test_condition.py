@@ -1,4 +1,4 @@
-"""Conditions: what each operator accepts, how text is folded, what an absent fact satisfies, and what is remembered."""
+"""Conditions: what each operator accepts, how what is said becomes a fact, and what an absent one satisfies."""
 
 import unicodedata
 from collections.abc import Callable
@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ruleset import condition as module
-from ruleset.condition import APP, ATTRIBUTES, CompiledCondition, compile_condition, fold, gather
+from ruleset.condition import CompiledCondition, compile_condition, fold, read_text, read_version
 from ruleset.errors import DocumentError
-from ruleset.model import Condition, Device
+from ruleset.model import Condition
 from ruleset.version import parse_version
 
 PATH = "$.releases[0].when[0]"
@@ -23,20 +23,14 @@ versions = st.builds("{}.{}".format, st.integers(0, 9), st.integers(0, 9))
 words = st.text("abc", min_size=1, max_size=3)
 
 
-def compile_one(attribute: str, op: Any, *values: str, tags: dict[str, int] | None = None) -> CompiledCondition:
-    return compile_condition(Condition(attribute, op, list(values)), PATH, {} if tags is None else tags)
+def compile_one(attribute: str, op: Any, *values: str) -> CompiledCondition:
+    return compile_condition(Condition(attribute, op, list(values)), PATH)
 
 
-def holds(attribute: str, op: str, values: list[str], fact: str | None) -> bool:
-    """Asks a condition of a device that says `fact` of one attribute and nothing of the others."""
-    tags: dict[str, int] = {}
-    condition = compile_one(attribute, op, *values, tags=tags)
-    if attribute == "installed":
-        return condition.holds(gather(Device("d-1", "ios"), (), -1 if fact is None else parse_version(fact)))
-    members: dict[str, Any] = {attribute: fact}
-    if attribute.startswith("tags."):
-        members = {"tags": None if fact is None else {attribute.removeprefix("tags."): fact}}
-    return condition.holds(gather(Device(**{"id": "d-1", "platform": "ios", **members}), tuple(tags), -1))
+def holds(attribute: str, op: str, values: list[str], said: str | None) -> bool:
+    """Asks a condition of what a device says of its attribute, None for nothing."""
+    read = read_version if attribute in ("os", "app", "installed") else read_text
+    return compile_one(attribute, op, *values).holds(None if said is None else read(said))
 
 
 @pytest.mark.parametrize(
@@ -162,9 +156,9 @@ def test_cellular_is_a_word_like_others_elsewhere() -> None:
 
 def test_a_platform_is_a_text() -> None:
     """The platform is asked for like any other text."""
-    facts = gather(Device("d-1", "harmony"), (), -1)
-    assert compile_one("platform", "in", "Harmony").holds(facts) is True
-    assert compile_one("platform", "not_in", "harmony").holds(facts) is False
+    assert holds("platform", "in", ["Harmony"], "harmony") is True
+    assert holds("platform", "in", ["Harmony"], "ios") is False
+    assert holds("platform", "not_in", ["harmony"], "harmony") is False
 
 
 @pytest.mark.parametrize("op", ["in", "contains", "prefix"])
@@ -220,116 +214,50 @@ def test_a_composed_text_and_its_parts_fold_alike(text: str) -> None:
 
 
 def test_folded_texts_are_remembered_in_bounds() -> None:
-    """The memo of fold has the same bound as those of facts."""
-    assert fold.cache_info().maxsize == module.MAX_REMEMBERED
+    """A client that makes up texts takes the memory of so many of them, and no more."""
+    assert fold.cache_info().maxsize == module.MAX_REMEMBERED == 65_536
 
 
-def test_a_memo_asks_once() -> None:
-    """A text is computed when it is first seen, and None is never computed."""
-    asked: list[str] = []
-    memo = module._Memo(lambda text: asked.append(text) or text.upper())
-    assert [memo["a"], memo["b"], memo["a"], memo[None]] == ["A", "B", "A", None]
-    assert asked == ["a", "b"]
+@pytest.mark.parametrize(
+    ("text", "fact"), [("MI 10 ", "mi 10"), ("0", "0"), ("", None), (" \t\u3000", None), ("\u00a8", " \u0308")]
+)
+def test_a_text_is_a_fact_folded(text: str, fact: str | None) -> None:
+    """What was said is folded once; nothing but blanks is nothing said."""
+    assert read_text(text) == fact
 
 
-def test_a_memo_remembers_that_there_is_nothing() -> None:
-    """A text that gives no fact is computed once as well."""
-    asked: list[str] = []
-    memo = module._Memo(asked.append)
-    assert [memo["?"], memo["?"]] == [None, None]
-    assert asked == ["?"]
+@pytest.mark.parametrize(
+    ("text", "fact"),
+    [
+        ("0", 0),
+        ("0.0.0.1", 1),
+        ("14", 14 << 48),
+        ("65535.65535.65535.65535", (1 << 64) - 1),
+        ("", None),
+        ("unknown", None),
+        ("65536", None),
+        ("1.2.3.4.5", None),
+        ("14.*", None),
+        (" 1", None),
+    ],
+)
+def test_a_version_is_a_fact_by_its_key(text: str, fact: int | None) -> None:
+    """A version that can be read is its key, zero included; one that cannot is absent, and nothing is raised."""
+    assert read_version(text) == fact
 
 
-def test_a_memo_is_emptied_when_it_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
-    """At its bound a memo begins anew, still gives the right facts, and None stays None."""
-    monkeypatch.setattr(module, "MAX_REMEMBERED", 4)
-    memo = module._Memo(str.upper)
-    sizes = []
-    for text in "abcdefgabc":
-        assert memo[text] == text.upper()
-        assert memo[None] is None
-        sizes.append(len(memo))
-    assert sizes == [2, 3, 4, 2, 3, 4, 2, 3, 4, 2]
+@pytest.mark.parametrize("fact", ["a", "z", 0, 7])
+@pytest.mark.parametrize("negated", [False, True])
+def test_a_condition_holds_inside_or_negated_outside(*, fact: str | int, negated: bool) -> None:
+    """Of a fact that is there, it says whether it is among what is accepted, or, negated, whether it is not."""
+    condition = CompiledCondition("model", frozenset({"a", 0}), negated)
+    assert condition.holds(fact) is ((fact in ("a", 0)) != negated)
 
 
-def test_a_memo_holds_65536_texts() -> None:
-    """The bound itself: as many texts as that, with None, and no text more."""
-    memo = module._Memo(str.upper)
-    for i in range(65_535):
-        memo[str(i)]
-    assert len(memo) == 65_536
-    assert memo["one more"] == "ONE MORE"
-    assert memo == {None: None, "one more": "ONE MORE"}
-
-
-def test_facts_are_right_after_the_memos_were_emptied(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A client that makes up models and versions changes nothing for the others."""
-    monkeypatch.setattr(module, "MAX_REMEMBERED", 2)
-    device = Device("d-1", "ios", model="MI 10", city=" Paris", os="14.1", app="2")
-    expected = gather(device, (), -1)
-    for i in range(5):
-        gather(Device("d-2", "ios", model=f"made up {i}", os=f"9.{i}"), (), -1)
-        assert gather(device, (), -1) == expected
-    assert len(module._folded) <= 2
-    assert len(module._versions) <= 2
-
-
-def test_facts_stand_in_the_order_of_the_attributes() -> None:
-    """Each attribute's fact has its attribute's index; texts are folded, versions are keys."""
-    device = Device(
-        id="d-1",
-        platform="android",
-        user="U",
-        os="14",
-        app="10.1",
-        manufacturer="Xiaomi",
-        model="MI 10",
-        network="5g",
-        city="Paris",
-        region="IDF",
-        country="FR",
-        locale="fr-FR",
-        tags={"Ring": "Beta", "other": "x"},
-    )
-    facts = gather(device, ("Ring", "ring"), 7)
-    assert dict(zip([*ATTRIBUTES, "tags.Ring", "tags.ring"], facts, strict=True)) == {
-        "model": "mi 10",
-        "manufacturer": "xiaomi",
-        "network": "5g",
-        "city": "paris",
-        "region": "idf",
-        "country": "fr",
-        "locale": "fr-fr",
-        "platform": "android",
-        "os": parse_version("14"),
-        "app": parse_version("10.1"),
-        "installed": 7,
-        "tags.Ring": "beta",
-        "tags.ring": None,
-    }
-    assert facts[APP] == parse_version("10.1")
-
-
-@pytest.mark.parametrize(("installed", "fact"), [(-1, None), (0, 0), (1, 1)])
-def test_what_is_not_installed_is_absent(installed: int, fact: int | None) -> None:
-    """Only a key below zero stands for nothing installed."""
-    assert gather(Device("d-1", "ios"), (), installed)[ATTRIBUTES.index("installed")] == fact
-
-
-@pytest.mark.parametrize("tags", [None, {}, {"b": "x"}])
-def test_a_tag_that_is_not_given_is_absent(tags: dict[str, str] | None) -> None:
-    """A device without tags, or without this one, has no fact for it."""
-    assert gather(Device("d-1", "ios", tags=tags), ("a",), -1)[len(ATTRIBUTES)] is None
-
-
-def test_a_tag_has_one_index_in_a_program() -> None:
-    """Each name takes the next index after the attributes, once, however often conditions ask for it."""
-    tags: dict[str, int] = {}
-    names = ["tags.b", "tags.a", "tags.b", "tags.tags.b"]
-    indexes = [compile_one(name, "in", "x", tags=tags).index for name in names]
-    first = len(ATTRIBUTES)
-    assert indexes == [first, first + 1, first, first + 2]
-    assert tags == {"b": first, "a": first + 1, "tags.b": first + 2}
+@pytest.mark.parametrize("negated", [False, True])
+def test_an_absent_fact_is_not_looked_up(*, negated: bool) -> None:
+    """None satisfies nothing, even where it were among what is accepted."""
+    assert CompiledCondition("model", frozenset({None}), negated).holds(None) is False
 
 
 @pytest.mark.parametrize("attribute", ["colour", "", "tags.", "tags", "Model", "model ", "tag.ring", "user", "id"])
@@ -438,7 +366,7 @@ def test_a_value_that_no_device_can_have_is_refused(
 @pytest.mark.parametrize(("attribute", "part"), [("network", "g"), ("platform", "harm")])
 def test_a_part_of_a_closed_set_is_any_text(attribute: str, op: str, part: str) -> None:
     """A part of a network or a platform is none itself, and may be asked for."""
-    assert compile_one(attribute, op, part).index == ATTRIBUTES.index(attribute)
+    assert part in compile_one(attribute, op, part).accepted
 
 
 def test_other_texts_are_no_closed_set() -> None:
@@ -460,36 +388,60 @@ def test_other_texts_are_no_closed_set() -> None:
         ("os", "outside", ["1", "2"], True),
     ],
 )
-def test_a_compiled_condition_has_its_attributes_index(
-    *, attribute: str, op: str, values: list[str], negated: bool
-) -> None:
-    """What is compiled says which fact it asks for, and whether that fact should be outside of what it accepts."""
+def test_a_compiled_condition_says_what_it_asks(*, attribute: str, op: str, values: list[str], negated: bool) -> None:
+    """What is compiled says whose fact it asks for, and whether it should be outside of what is accepted."""
     compiled = compile_one(attribute, op, *values)
-    assert (compiled.index, compiled.negated) == (ATTRIBUTES.index(attribute), negated)
+    assert (compiled.attribute, compiled.negated) == (attribute, negated)
+
+
+@pytest.mark.parametrize("attribute", ["tags.Ring", "tags.ring ", "tags.tags.b", "tags.model", "tags.\u00c4"])
+def test_a_tags_name_is_exact(attribute: str) -> None:
+    """A tag's name is no text for people: it is kept as it is written, dots, blanks and case included."""
+    assert compile_one(attribute, "in", "x").attribute == attribute
 
 
 def test_equal_conditions_are_one_object() -> None:
     """Conditions that ask the same are shared, wherever they stand; what differs in anything is not."""
     shared = compile_one("model", "in", "a", "b")
-    assert compile_condition(Condition("model", "in", ["a", "b"]), "$.elsewhere", {"t": 11}) is shared
+    assert compile_condition(Condition("model", "in", ["a", "b"]), "$.elsewhere") is shared
     others = [
         compile_one("model", "in", "a"),
         compile_one("model", "not_in", "a", "b"),
         compile_one("city", "in", "a", "b"),
     ]
-    assert all(other is not shared for other in others)
+    assert all(other != shared for other in others)
+
+
+@pytest.mark.parametrize(
+    ("attribute", "op", "values", "others"),
+    [
+        ("model", "in", ["a", "b"], ["B ", "a", "A"]),
+        ("tags.ring", "not_in", ["a", "b"], ["b", "a"]),
+        ("network", "in", ["cellular"], ["5g", "cellular"]),
+        ("model", "contains", ["A"], [" a"]),
+        ("os", "in", ["1.0", "2"], ["2.0.0.0", "1"]),
+        ("os", "between", ["1.*", "2"], ["1", "2.0"]),
+    ],
+)
+def test_conditions_that_accept_the_same_are_equal(
+    attribute: str, op: str, values: list[str], others: list[str]
+) -> None:
+    """However the values are written, conditions of one attribute that accept the same are equal, and hash alike."""
+    one, other = compile_one(attribute, op, *values), compile_one(attribute, op, *others)
+    assert one == other
+    assert hash(one) == hash(other)
 
 
 def test_equal_conditions_are_refused_where_they_stand() -> None:
     """The path of a refused condition is its own, however often the same one was refused elsewhere."""
     for path in ("$.releases[0].when[0]", "$.releases[7].when[3]"):
         with pytest.raises(DocumentError) as caught:
-            compile_condition(Condition("os", "prefix", ["1"]), path, {})
+            compile_condition(Condition("os", "prefix", ["1"]), path)
         assert caught.value.path == f"{path}.op"
 
 
 def test_compiled_conditions_are_remembered_in_bounds() -> None:
-    """The memo of conditions has the same bound as those of facts."""
+    """A publisher that publishes ever new conditions takes the memory of so many of them, and no more."""
     assert module._compile.cache_info().maxsize == module.MAX_REMEMBERED
 
 

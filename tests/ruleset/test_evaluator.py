@@ -1,6 +1,7 @@
 """The evaluator: the eight steps, each on both sides, and that their order is the document's."""
 
 from collections.abc import Callable
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -10,14 +11,15 @@ from hypothesis import strategies as st
 
 from ruleset.bucket import compute_hash
 from ruleset.compiler import CompiledProgram
-from ruleset.condition import gather
-from ruleset.evaluator import NOT_INSTALLED, Reason, evaluate, is_covered
+from ruleset.condition import Fact
+from ruleset.evaluator import Reason, admits, evaluate, is_covered
 from ruleset.model import Device
-from ruleset.version import parse_version
+from ruleset.version import NOT_INSTALLED, parse_version
 
 Json = dict[str, Any]
 Compile = Callable[..., CompiledProgram]
 MakeDevice = Callable[..., Device]
+ReadFact = Callable[[str, Device, int], Fact]
 
 NOW = 1_000_000
 
@@ -179,6 +181,15 @@ def test_a_client_is_inside_at_both_ends(
     assert decide(program, make_device(app=app))[1] == reason
 
 
+@pytest.mark.parametrize(("app", "is_admitted"), [("1", False), ("2", True), ("3", True), ("4", False), (None, False)])
+def test_a_client_range_can_be_asked_alone(make_device: MakeDevice, app: str | None, *, is_admitted: bool) -> None:
+    """Step 4: explain asks for a client range as evaluate does."""
+    clients = MappingProxyType({"android": range(parse_version("2"), parse_version("3") + 1), "ios": None})
+    assert admits(clients, make_device(app=app)) is is_admitted
+    assert admits(clients, make_device(platform="ios", app=app)) is True
+    assert admits(clients, make_device(platform="harmony", app=app)) is False
+
+
 @pytest.mark.parametrize(
     ("ends", "app", "reason"),
     [
@@ -219,6 +230,16 @@ def test_all_conditions_must_hold(compile_releases: Compile, make_device: MakeDe
     assert decide(program, make_device(**fitting))[1] == "install"
     for member in ({"model": "MI 11"}, {"os": "15"}, {"tags": {"ring": "SLOW"}}, {"tags": None}, {"os": None}):
         assert decide(program, make_device(**fitting | member))[1] == "no_release"
+
+
+def test_conditions_are_those_of_their_own_release(compile_releases: Compile, make_device: MakeDevice) -> None:
+    """Steps 2 and 5: a release that rests in between does not shift what the next one asks."""
+    stack = [
+        {"id": name, "state": state, "when": [{"attribute": "model", "op": "in", "values": [name]}]}
+        for name, state in (("a", "live"), ("b", "ended"), ("c", "live"), ("d", "paused"), ("e", "live"))
+    ]
+    program = compile_releases(*stack)
+    assert [decide(program, make_device(model=name))[0] for name in "abcde"] == ["a", "-", "c", "-", "e"]
 
 
 def test_an_absent_attribute_satisfies_nothing(compile_releases: Compile, make_device: MakeDevice) -> None:
@@ -374,15 +395,21 @@ def test_a_rollback_is_for_whom_the_release_is(compile_releases: Compile, make_d
 
 
 @given(members=devices, when=conditions, installed=installed_keys)
-def test_a_condition_holds_where_evaluate_has_it(
-    compile_releases: Compile, make_device: MakeDevice, members: Json, when: list[Json], installed: int
+def test_a_device_is_let_through_where_every_condition_holds(
+    *,
+    compile_releases: Compile,
+    make_device: MakeDevice,
+    read_fact: ReadFact,
+    members: Json,
+    when: list[Json],
+    installed: int,
 ) -> None:
-    """The loop of evaluate lets a device through exactly where every condition says that it holds."""
+    """One integer decides what asking condition after condition decides."""
     program = compile_releases({"package": "3", "when": when})
     device = make_device(**members)
-    facts = gather(device, program.tags, installed)
     is_let_through = evaluate(program, device, installed, NOW)[0] is not None
-    assert is_let_through == all(condition.holds(facts) for condition in program.live[0].conditions)
+    asked = [one.holds(read_fact(one.attribute, device, installed)) for one in program.live[0].conditions]
+    assert is_let_through == all(asked)
 
 
 @given(members=devices, stack=st.lists(releases, max_size=4), installed=installed_keys)

@@ -11,6 +11,7 @@ from ruleset.version import (
     MAX_PART,
     MAX_REMEMBERED,
     MAX_VERSION_CHARS,
+    NOT_INSTALLED,
     format_version,
     parse_version,
     parse_version_range,
@@ -193,6 +194,12 @@ def test_any_text_is_a_version_or_a_version_error(text: str) -> None:
         assert str(error).endswith(f"got {text!r}")  # noqa: PT017 - both outcomes are right
     else:
         assert 0 <= low <= high < 1 << 64
+
+
+def test_what_is_not_installed_is_below_every_version() -> None:
+    """Nothing installed has the key -1: below version 0, so that every version is higher."""
+    assert NOT_INSTALLED == -1
+    assert parse_version("0") > NOT_INSTALLED
 
 
 @pytest.mark.parametrize("function", [parse_version, parse_version_range], ids=["version", "range"])
