@@ -268,8 +268,8 @@ def _refuse_body(request: web.Request) -> None:
     fields = {name.lower(): value.lower() for name, value in request.raw_headers}
     hosts = len(request.headers.getall("Host", ()))
     refuse_head(
-        1 if not hosts and request.version == HttpVersion10 else hosts,
         *(fields.get(name, b"") for name in (b"content-length", b"content-type", b"transfer-encoding", b"expect")),
+        has_host=bool(hosts) or request.version == HttpVersion10,
     )
 
 

@@ -59,14 +59,14 @@ class Rules:
         return workspace
 
 
-def refuse_head(hosts: int, length: bytes, content_type: bytes, encoding: bytes, expect: bytes) -> None:
+def refuse_head(length: bytes, content_type: bytes, encoding: bytes, expect: bytes, *, has_host: bool) -> None:
     """Refuses what is not the head of a check; the values are as they came, empty where the field did not.
 
     Raises:
         RefusedError: `malformed_request`, `length_required`, `too_large`, `unsupported_media_type` or
             `expectation_failed`.
     """
-    if hosts != 1:
+    if not has_host:
         raise RefusedError("malformed_request", "expected one Host field, got none", closes=True)
     if not length or encoding:
         raise RefusedError("length_required", "expected a Content-Length and no Transfer-Encoding", closes=True)

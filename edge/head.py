@@ -111,7 +111,7 @@ def read_head(data: bytes) -> tuple[int, bool, bool]:
     if len(found) != len(fields) or fields.keys() != USUAL_FIELDS or fields[b"content-type"] != USUAL_TYPE:
         _refuse_doubles([name for name, _ in found])
         deciding = (b"content-length", b"content-type", b"transfer-encoding", b"expect")
-        refuse_head(int(b"host" in fields), *[fields.get(name, b"") for name in deciding])
+        refuse_head(*[fields.get(name, b"") for name in deciding], has_host=b"host" in fields)
     return read_length(fields[b"content-length"]), parser.should_keep_alive(), bool(fields.get(b"expect"))
 
 

@@ -54,7 +54,7 @@ def read_version(text: str) -> Fact:
 class CompiledCondition(Struct, frozen=True, gc=False):
     """One condition, ready to ask: whether the fact of an attribute lies in `accepted`, or, negated, outside of it.
 
-    Equal conditions are one object, in whatever programs they stand.
+    A condition that is written the same way is one object, in whatever programs it stands.
     """
 
     attribute: str
