@@ -21,6 +21,8 @@ FILE_NAME = "edge-1.db"
 DIGEST_BYTES = 16
 # How long a reader waits for the writer's lock (it never should: WAL), in seconds.
 BUSY_S = 5.0
+# Documents read at once: a transaction stays short, and what is not yet compiled takes little memory.
+PAGE = 500
 
 # What SQLite says of a disk or a neighbour, not of the file: that may be good, and Redis away. Anything else is damage.
 _PASSING = frozenset(
@@ -86,11 +88,16 @@ class Row(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """What is newer than a worker's last row: documents, how far each workspace has come, and the last row now."""
+    """What is newer than a worker's last row: documents, how far each workspace has come, and the last row now.
+
+    Where there is more than a page of it, the batch is not whole: it ends with its last document, and nothing is said
+    of how far workspaces have come.
+    """
 
     rows: list[Row]
     progress: dict[str, Position]
     last: int
+    is_whole: bool = True
 
 
 class Cache:
@@ -224,7 +231,7 @@ class CacheReader:
         return True
 
     def read(self, after: int) -> Batch:
-        """Returns what is newer than a row; everything where the file is another one than before."""
+        """Returns what is newer than a row, a page at most; from the start where the file is not the one before."""
         try:
             if self._db is None or self._path.stat().st_ino != self._inode:
                 self._open()
@@ -299,8 +306,10 @@ def _read_batch(db: sqlite3.Connection, after: int) -> Batch:
         try:
             if not cursor.execute("PRAGMA user_version").fetchone()[0]:
                 return Batch([], {}, 0)  # the syncer is just making it
-            query = "SELECT row, workspace, kind, id, envelope, digest FROM document WHERE row > ? ORDER BY row"
-            rows = [_read_row(*found) for found in cursor.execute(query, (after,))]
+            query = "SELECT row, workspace, kind, id, envelope, digest FROM document WHERE row > ? ORDER BY row LIMIT ?"
+            rows = [_read_row(*found) for found in cursor.execute(query, (after, PAGE))]
+            if len(rows) == PAGE:
+                return Batch(rows, {}, rows[-1].row, is_whole=False)
             query = "SELECT workspace, epoch, revision FROM progress WHERE row > ?"
             progress = {name: Position(*position) for name, *position in cursor.execute(query, (after,))}
             return Batch(rows, progress, _read_last_row(db))

@@ -14,7 +14,7 @@ from edge.exchange import MAX_HEAD_BYTES
 # What ends a head, whatever ends the line before it: that is for the parser to judge.
 BLANK_LINE: Final = b"\n\r\n"
 # The parser refuses every head with another length, or with two of them.
-_find_length: Final = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,19})[ \t]*\r\n").search
+_find_length: Final = re.compile(rb"\r\ncontent-length:[ \t]*0*+([1-9][0-9]{0,19})[ \t]*\r\n").search
 _find_encoding: Final = re.compile(rb"\r\ntransfer-encoding:").search
 
 

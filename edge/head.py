@@ -21,15 +21,17 @@ _find_fields: Final = re.compile(
 ).findall
 # The same fields as most clients write them, whole lines; a match of DOUBTFUL is one that says not enough.
 _find_lines: Final = re.compile(
-    rb"\n(host:|content-type: *application/json(?:; ?charset=utf-8)?\r|content-length: *[0-9]{1,5}\r"
-    rb"|connection: *keep-alive\r|content-|connection:|transfer-encoding|expect)"
+    rb"\n(host:|content-type: ?application/json(?:; ?charset=utf-8)?\r|content-length: ?[0-9]{1,5}\r"
+    rb"|connection: ?keep-alive\r|content-|(?:proxy-)?connection:|transfer-encoding|expect)"
 ).findall
-DOUBTFUL: Final = frozenset([b"content-", b"connection:", b"transfer-encoding", b"expect"])
+DOUBTFUL: Final = frozenset([b"content-", b"connection:", b"proxy-connection:", b"transfer-encoding", b"expect"])
 # A head with these three once each, and a Content-Type of just that, needs no second look.
 USUAL_FIELDS: Final = frozenset([b"host", b"content-length", b"content-type"])
 USUAL_TYPE: Final = JSON.encode()
-# How many combinations of usual lines are remembered: mostly one for each length of a body.
+# How many combinations of usual lines are remembered, mostly one for each length of a body, and of how many lines: a
+# head that repeats one of them hundreds of times would fill the memory of a worker.
 MAX_REMEMBERED = 4_096
+MAX_LINES = 8
 _NO_CALLBACKS: Final = object()
 
 
@@ -69,7 +71,7 @@ class HeadReader:
                 pass  # judged anew, alone, below
             self._renew()
         found = read_head(head + BLANK_LINE)
-        if found[1:] == (True, False) and DOUBTFUL.isdisjoint(lines):
+        if found[1:] == (True, False) and len(lines) <= MAX_LINES and DOUBTFUL.isdisjoint(lines):
             self._remember(lines, found[0])
         return found
 
@@ -116,7 +118,7 @@ def read_head(data: bytes) -> tuple[int, bool, bool]:
 
 
 def _refuse_doubles(names: Iterable[bytes]) -> None:
-    """A field that says two things says nothing; two expectations are one that is not known."""
+    """A field that says two things says nothing; of several expectations the last counts."""
     seen: set[bytes] = set()
     for name in names:
         if name in seen and name != b"expect":

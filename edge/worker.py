@@ -82,14 +82,12 @@ class Follower:
 
     async def catch_up(self) -> None:
         """Reads what is new, compiles it in slices, and applies it in one step."""
-        batch = self._reader.read(self._last)
         changed: dict[str, dict[str, Entry]] = defaultdict(dict)
-        for i, row in enumerate(batch.rows):
-            if i % SLICE == SLICE - 1:
-                await asyncio.sleep(0)
-            entry = self._compile(row)
-            if entry is not None:
-                changed[row.workspace][row.name.id] = entry
+        batch = self._reader.read(self._last)
+        await self._compile_all(batch.rows, changed)
+        while not batch.is_whole:
+            batch = self._reader.read(batch.last)
+            await self._compile_all(batch.rows, changed)
         self._apply(changed, batch.progress)
         self._last = self._rules.counters.cursor = batch.last
         self._note()
@@ -103,6 +101,14 @@ class Follower:
             position = max(progress.get(name, workspace.position), workspace.position)
             workspace.apply(entries, position)
             self._rules.counters.changes += len(entries)
+
+    async def _compile_all(self, rows: Sequence[Row], changed: dict[str, dict[str, Entry]]) -> None:
+        for i, row in enumerate(rows):
+            if i % SLICE == SLICE - 1:
+                await asyncio.sleep(0)
+            entry = self._compile(row)
+            if entry is not None:
+                changed[row.workspace][row.name.id] = entry
 
     def _compile(self, row: Row) -> Entry | None:
         """A row that cannot be read leaves what is in memory as it is."""
@@ -181,7 +187,6 @@ class Worker:
         started = time.perf_counter()
         gc.disable()
         await follower.catch_up()
-        gc.collect()
         gc.freeze()
         gc.enable()
         self._counters.load_us = int((time.perf_counter() - started) * 1e6)

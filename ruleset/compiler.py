@@ -124,9 +124,10 @@ def _refuse_package(package: Package, path: str) -> None:
                 message = f"expected 64 lower-case hexadecimal digits, got {transfer.from_sha256!r}"
                 raise DocumentError(f"{place}.from_sha256", message)
     for name in ("permissions", "extra"):
+        value = getattr(package, name)
         try:
             # In three arrays, as deep as in the document: what compiles can be encoded.
-            orjson.dumps([[[getattr(package, name)]]])
+            _ = value and orjson.dumps([[[value]]])
         except TypeError as error:
             raise DocumentError(f"{path}.{name}", f"expected plain JSON ({error})") from None
 

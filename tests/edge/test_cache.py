@@ -181,6 +181,19 @@ def test_damaged_row_is_fetched_again(cache: Cache, tmp_path: Path) -> None:
     assert Cache(tmp_path).read_refused(WORKSPACE) == []
 
 
+def test_reader_reads_by_pages(cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of more than a page the first page comes, without how far workspaces have come; the last one is whole."""
+    monkeypatch.setattr(cache_module, "PAGE", 2)
+    rows = [make_row(revision=1, program=f"{20210000 + i}") for i in range(3)]
+    cache.write(WORKSPACE, rows, [], Position(1, 3))
+    reader = CacheReader(tmp_path)
+    first = reader.read(0)
+    assert ([row.row for row in first.rows], first.progress, first.last, first.is_whole) == ([1, 2], {}, 2, False)
+    rest = reader.read(first.last)
+    assert ([row.row for row in rest.rows], rest.progress, rest.is_whole) == ([3], {WORKSPACE: Position(1, 3)}, True)
+    reader.close()
+
+
 def test_reader_reads_what_is_newer(cache: Cache, tmp_path: Path) -> None:
     """A reader gets the rows after the last it has, how far workspaces have come since, and the last row now."""
     cache.write(WORKSPACE, [make_row(revision=1)], [], Position(1, 1))

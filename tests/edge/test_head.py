@@ -1,6 +1,5 @@
 """Tests of edge/head.py: what a head says, and that a remembered verdict is the one that would be found anew."""
 
-import httptools
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -71,6 +70,8 @@ USUAL = {
 }
 # What goes on too, but is looked at each time.
 DOUBTFUL = {
+    "keep-alive to a proxy": make_head(b"Proxy-Connection: keep-alive"),
+    "many lines that say the same": make_head(*[b"Connection: keep-alive"] * 8),
     "parameter of the type": make_head(content_type=TYPE + b"; v=1"),
     "trailing blank of the type": make_head(content_type=TYPE + b" \t"),
     "tab before the type": make_head(content_type=b"Content-Type:\tapplication/json"),
@@ -87,6 +88,7 @@ DOUBTFUL = {
 }
 # What is told the lane with the length: not keeping alive, expecting 100.
 TOLD = {
+    "close to a proxy": (make_head(b"Proxy-Connection: close"), (3, False, False)),
     "close": (make_head(b"Connection: close"), (3, False, False)),
     "close in other case": (make_head(b"CONNECTION:Close"), (3, False, False)),
     "close and keep-alive": (make_head(b"Connection: close", b"Connection: keep-alive"), (3, False, False)),
@@ -106,7 +108,10 @@ MALFORMED = {
     ),
     "folded field": (make_head(b"X-A: a", b" b"), "Unexpected whitespace after header value"),
     "blank before a colon": (make_head(b"Expect : 100-continue"), "Invalid header token"),
-    "blank before an encoding's colon": (make_head(b"X-A: a", b" Transfer-Encoding: chunked"), None),
+    "folded field that is called like one that decides": (
+        make_head(b"X-A: a", b" Transfer-Encoding: chunked"),
+        "Unexpected whitespace after header value",
+    ),
     "null byte": (make_head(b"X-A: \0"), "Invalid header value char"),
     "null byte in a name": (make_head(b"X\0: a"), "Invalid header token"),
     "field without a colon": (make_head(b"X-A"), "Invalid header token"),
@@ -134,8 +139,7 @@ def test_malformed_head(name: str) -> None:
     with pytest.raises(RefusedError) as caught:
         read_head(head + BLANK_LINE)
     assert (caught.value.code, caught.value.closes) == ("malformed_request", True)
-    assert caught.value.message.startswith("expected a request of HTTP/1.1 (")
-    assert reason is None or caught.value.message == f"expected a request of HTTP/1.1 ({reason})"
+    assert caught.value.message == f"expected a request of HTTP/1.1 ({reason})"
 
 
 @pytest.mark.parametrize(
@@ -223,13 +227,12 @@ def test_remembered_lines_do_not_excuse_a_malformed_head(judged: list[bytes], na
     assert judged == [make_head(), head]  # the parser that saw it is not used again
 
 
-@pytest.mark.parametrize("available", [PIPELINED, 0, 2, 4, 6])
-def test_message_that_is_not_alone_is_judged_in_full(judged: list[bytes], available: int) -> None:
+@pytest.mark.parametrize("behind", [b"", b"ab", b"abcP", BODY + make_head() + BLANK_LINE + BODY])
+def test_message_that_is_not_alone_is_judged_in_full(judged: list[bytes], behind: bytes) -> None:
     """A remembered verdict is for a message that is all of what was read, so that one pass sees its end."""
     reader, head = HeadReader(), make_head()
     judge(reader, head)
-    data = head + BLANK_LINE + (BODY * 2)[: max(available, 0)]
-    assert reader.read(data, head, available) == (3, True, False)
+    assert judge(reader, head, behind) == (3, True, False)
     assert judged == [head, head]
 
 
@@ -256,6 +259,7 @@ def test_parser_is_renewed_after_an_unfinished_message(judged: list[bytes]) -> N
     reader, head = HeadReader(), make_head()
     judge(reader, head)
     assert reader.read(head + BLANK_LINE + b"ab", head, 3) == (3, True, False)
+    assert judged == [head, head]
     assert judge(reader, head) == (3, True, False)
     assert judged == [head, head]
 
@@ -283,7 +287,7 @@ def test_memory_is_bounded(judged: list[bytes], monkeypatch: pytest.MonkeyPatch)
     assert len(reader._lengths) == 2
 
 
-# Pieces that heads are changed with; none of them is a field of a proxy, which no line here remembers.
+# What heads are changed with.
 BITS = st.sampled_from(
     [
         *(b"\r\n", b"\n", b"\r", b"\n\r\n", b"\0", b" ", b"\t", b":", b",", b"\xff", b"\x0b", b"0", b"3", b"chunked"),
@@ -316,19 +320,3 @@ def test_memory_never_changes_a_verdict(drawn: list[bytes]) -> None:
     for data in drawn:
         head, _, body = data.partition(BLANK_LINE)  # the lane, too, takes the first blank line
         assert judge(reader, head, body) == judge_anew(head)
-
-
-@settings(max_examples=500, deadline=None)
-@given(messages())
-def test_quick_verdict_is_httptools_own(data: bytes) -> None:
-    """A head that passes ends, for httptools, where it has ended for the lane."""
-    head, _, body = data.partition(BLANK_LINE)
-    verdict = judge_anew(head)
-    if len(verdict) == 3 and len(body) == verdict[0]:
-        ends: list[bool] = []
-        parser = httptools.HttpRequestParser(type("Ends", (), {"on_message_complete": lambda _: ends.append(True)})())
-        try:
-            parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            assert upgrade.args[0] == len(head + BLANK_LINE)  # noqa: PT017 - the body stands behind the offer
-        assert ends == [True]

@@ -89,6 +89,18 @@ async def test_many_are_applied_in_one_step(cache: Cache, follower: Follower, ru
     assert len(rules.workspaces[WORKSPACE].entries) == SLICE * 2
 
 
+async def test_pages_are_applied_in_one_step(
+    cache: Cache, follower: Follower, rules: Rules, noted: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many pages a batch has, a check sees all of it or nothing, and the worker notes it once."""
+    monkeypatch.setattr("edge.cache.PAGE", 1)
+    rows = [make_row(revision=1), make_row(revision=2, program=OTHER_PROGRAM)]
+    cache.write(WORKSPACE, rows, [], Position(1, 2))
+    await follower.catch_up()
+    assert sorted(rules.workspaces[WORKSPACE].entries) == sorted([PROGRAM, OTHER_PROGRAM])
+    assert (rules.workspaces[WORKSPACE].position, len(noted)) == (Position(1, 2), 1)
+
+
 @pytest.mark.parametrize("damage", ["digest", "json", "rules", "surprise"])
 async def test_broken_row_changes_nothing(  # noqa: PLR0917 - fixtures
     cache: Cache,
