@@ -19,8 +19,10 @@ MAX_ANSWER_BYTES = 4 * 1024 * 1024
 MAX_ERROR_BYTES = 16 * 1024
 MAX_PROGRAMS = 200
 MAX_EVENTS = 100
-# A poll interval, and a wait that an edge may ask for: a day. More would be a device that never asks again.
+# A wait that an edge may ask for: a day. More would be a device that never asks again.
 MAX_WAIT_S = 86_400
+# A day, and the tenth of it by which edges spread polling.
+MAX_POLL_AFTER_S = MAX_WAIT_S + MAX_WAIT_S // 10
 _TOO_MANY_REQUESTS = 429
 _OK, _ACCEPTED, _SERVER_ERROR = 200, 202, 500
 
@@ -59,7 +61,7 @@ class Answer(msgspec.Struct, frozen=True):
     """What an edge says: at most an update a program, and in how many seconds to ask again."""
 
     revision: int
-    poll_after: Annotated[int, Meta(ge=0, le=MAX_WAIT_S)]
+    poll_after: Annotated[int, Meta(ge=0, le=MAX_POLL_AFTER_S)]
     updates: Annotated[tuple[Update, ...], Meta(max_length=MAX_PROGRAMS)] = ()
     unknown: tuple[str, ...] = ()
     root: int = 0
