@@ -34,7 +34,7 @@ def test_answer_may_say_more() -> None:
         (b"<html>", "expected the answer of an edge, got something else: JSON is malformed"),
         (b"[" * 100_000, "expected the answer of an edge, got something else: "),
         (answer(poll_after=-1), "expected the answer of an edge, got something else: Expected `int` >= 0"),
-        (answer(poll_after=86_401), "expected the answer of an edge, got something else: Expected `int` <= 95040"),
+        (answer(poll_after=95_041), "expected the answer of an edge, got something else: Expected `int` <= 95040"),
         (answer(updates=[{}]), "expected the answer of an edge, got something else: Object missing required field"),
         (
             answer(updates=[{**UPDATE, "action": "x"}]),
