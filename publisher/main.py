@@ -15,11 +15,12 @@ from redis.asyncio import Redis
 from channel import Feed, LinkAwayError, Patience, Sender, check_policy, connect
 from publisher.api import Api
 from publisher.errors import KeyMismatchError
-from publisher.settings import Settings, check_token, split_address
+from publisher.settings import Settings, check_token
 from publisher.signer import Signer
 from publisher.store import Store
 from publisher.watcher import LOOK_EVERY_S, try_to_settle, watch
 from publisher.writer import Writer
+from settings.address import split_address
 from trust import PrivateKey, Root, read_root
 
 # The longest wait for an answer of Redis, in seconds: an author waits meanwhile.

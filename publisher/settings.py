@@ -1,16 +1,14 @@
 """What an operator may set of a publisher; reading files and environment is `settings`' work."""
 
-import ipaddress
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from settings.address import split_address
 
 PREFIX = "GRAYWAVE_PUBLISHER_"
 SECTION = "publisher"
 # Shorter ones can be guessed over the network.
 MIN_TOKEN_CHARS = 16
-
-_LISTEN = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):(?P<port>[0-9]{1,5})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +37,6 @@ class Settings:
             raise ValueError("expected either token or token_file, got both or neither")
         if self.token:
             check_token(self.token)
-
-
-def split_address(listen: str) -> tuple[str, int]:
-    """Returns host and port of `host:port`; raises ValueError."""
-    found = _LISTEN.fullmatch(listen)
-    if not found or int(found["port"]) > 65_535:  # noqa: PLR2004, the highest port
-        raise ValueError(f"expected listen as host:port, got {listen!r}")
-    host = found["host"]
-    return (str(ipaddress.IPv6Address(host[1:-1])) if host.startswith("[") else host), int(found["port"])
 
 
 def check_token(token: str) -> None:

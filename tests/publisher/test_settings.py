@@ -1,12 +1,11 @@
 """Settings: read from file and environment, wrong ones refused before anything is opened."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from publisher import PREFIX, SECTION, Settings
-from publisher.settings import MIN_TOKEN_CHARS, check_token, split_address
+from publisher.settings import MIN_TOKEN_CHARS, check_token
 from settings import SettingsError, read
 
 REQUIRED = {
@@ -47,9 +46,9 @@ def test_secrets_are_not_shown() -> None:
         ({}, "expected either token or token_file, got both or neither"),
         ({"TOKEN": TOKEN, "TOKEN_FILE": "/t"}, "expected either token or token_file, got both or neither"),
         ({"TOKEN": "short"}, "expected a token of at least 16 characters, got 5"),
-        ({"TOKEN": TOKEN, "LISTEN": "8082"}, "expected listen as host:port, got '8082'"),
-        ({"TOKEN": TOKEN, "LISTEN": "host:65536"}, "expected listen as host:port, got 'host:65536'"),
-        ({"TOKEN": TOKEN, "LISTEN": "[::zz]:1"}, "expected listen as host:port, got '[::zz]:1'"),
+        ({"TOKEN": TOKEN, "LISTEN": "8082"}, "expected an address like 127.0.0.1:8080, got '8082'"),
+        ({"TOKEN": TOKEN, "LISTEN": "host:65536"}, "expected an address like 127.0.0.1:8080, got 'host:65536'"),
+        ({"TOKEN": TOKEN, "LISTEN": "[::zz]:1"}, "expected an address like 127.0.0.1:8080, got '[::zz]:1'"),
         ({"TOKEN": TOKEN, "OFFER_DAYS": "0"}, "expected an integer from 1 to 366, got '0'"),
     ],
 )
@@ -58,15 +57,6 @@ def test_wrong_settings_are_refused(variables: dict[str, str], problem: str) -> 
     with pytest.raises(SettingsError) as caught:
         read_environment(**variables)
     assert str(caught.value).endswith(problem)
-
-
-@pytest.mark.parametrize(
-    ("listen", "address"),
-    [("127.0.0.1:0", ("127.0.0.1", 0)), ("[::1]:8082", ("::1", 8082)), ("localhost:65535", ("localhost", 65_535))],
-)
-def test_address_is_split(listen: str, address: Any) -> None:
-    """IPv4, IPv6 in brackets, and names are listened on."""
-    assert split_address(listen) == address
 
 
 def test_token_is_long_enough() -> None:
