@@ -46,7 +46,8 @@ def find_commands(text: str) -> list[str]:
 def find_unknown(call: str) -> list[str]:
     """The words of a call that our command does not know: a subcommand or an option."""
     command: click.Command = main
-    context = click.Context(main)
+    # With the settings of the real one: a command remembers the help option of the first context that asks for it.
+    context = click.Context(main, **main.context_settings)
     words = call.split()[1:]
     while words and isinstance(command, click.Group) and not words[0].startswith("-"):
         found = command.get_command(context, words[0])
