@@ -17,7 +17,8 @@ LISTENER = """
 import socket, subprocess, sys
 subprocess.Popen(["sleep", "600"])
 listener = socket.create_server(("127.0.0.1", int(sys.argv[1])))
-listener.accept()
+while True:
+    listener.accept()
 """
 # A bench that starts a server and says its process id.
 PARENT = """
