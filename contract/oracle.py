@@ -252,6 +252,7 @@ def _installation(release: Json, package: Json, action: str, offer: str, transfe
         "offer": offer,
         "transfers": transfers,
         "extra": package.get("extra", {}),
+        **({"key": package["key"]} if package.get("key") else {}),
     }
 
 

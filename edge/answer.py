@@ -114,7 +114,8 @@ def _encode_with_transfers(head: dict[str, object], package: Package, base: int)
     deltas = [transfer for transfer in package.transfers if transfer.base and parse_version(transfer.base) == base]
     full = [transfer for transfer in package.transfers if not transfer.base]
     transfers = [_tell_transfer(transfer) for transfer in (*deltas, *full)]
-    return orjson.dumps(head | {"transfers": transfers, "extra": package.extra})
+    sealed = {"key": package.key} if package.key else {}
+    return orjson.dumps(head | {"transfers": transfers, "extra": package.extra} | sealed)
 
 
 def _tell_transfer(transfer: Transfer) -> dict[str, object]:

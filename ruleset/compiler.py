@@ -81,6 +81,8 @@ def compile_program(program: Program, sheet: Sheet | None = None) -> CompiledPro
         DocumentError: what the members mean together is wrong; the error's path names the place.
     """
     versions = _read_packages(program.packages)
+    if program.floor:
+        _read_version(program.floor, "$.floor")
     _refuse_repeated([release.id for release in program.releases])
     releases = tuple(
         [_compile_release(release, f"$.releases[{i}]", versions) for i, release in enumerate(program.releases)]
@@ -123,6 +125,10 @@ def _refuse_package(package: Package, path: str) -> None:
             if not _DIGEST.fullmatch(transfer.from_sha256):
                 message = f"expected 64 lower-case hexadecimal digits, got {transfer.from_sha256!r}"
                 raise DocumentError(f"{place}.from_sha256", message)
+    if package.key and not _SEAL_KEY.fullmatch(package.key):
+        raise DocumentError(
+            f"{path}.key", "expected an age secret key, AGE-SECRET-KEY-1 and 58 characters, got another"
+        )
     for name in ("permissions", "extra"):
         value = getattr(package, name)
         try:
@@ -133,6 +139,8 @@ def _refuse_package(package: Package, path: str) -> None:
 
 
 _DIGEST = re.compile("[0-9a-f]{64}")
+# Bech32 in capitals (age's format, version 1); whether it opens the transfers, no edge can see.
+_SEAL_KEY = re.compile("AGE-SECRET-KEY-1[02-9AC-HJ-NP-Z]{58}")
 
 
 def _refuse_repeated(ids: list[str]) -> None:

@@ -21,6 +21,8 @@ MAX_TAGS = 64
 MAX_POLL_AFTER_S = 86_400
 MAX_URL = 2_048
 MAX_TOKEN = 8_192
+# An age secret key has 74 characters.
+MAX_SEAL_KEY = 256
 # A tar of 200 MiB and its transfer; a signed claim may not promise more.
 MAX_SIZE = 1 << 30
 MAX_TIME = 1 << 40
@@ -73,8 +75,11 @@ class Transfer(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
     from_sha256: Annotated[str, Meta(max_length=64)] = ""
 
 
-class Package(Struct, frozen=True, forbid_unknown_fields=True):
-    """One version of a program: the hash and size of its tar, who signed it, and how to get it."""
+class Package(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One version of a program: the hash and size of its tar, who signed it, and how to get it.
+
+    Where `key` is not empty the transfers are sealed, and it opens them: it is told to devices, and shown nowhere.
+    """
 
     sha256: Digest
     size: Size
@@ -84,6 +89,10 @@ class Package(Struct, frozen=True, forbid_unknown_fields=True):
     download: Literal["wifi", "any"] = "any"
     install: Literal["open", "preload"] = "open"
     extra: dict[str, Any] = {}
+    key: Annotated[str, Meta(max_length=MAX_SEAL_KEY)] = ""
+
+    def __repr__(self) -> str:
+        return f"Package(sha256={self.sha256!r}, size={self.size})"
 
 
 class Condition(Struct, frozen=True, forbid_unknown_fields=True):
@@ -160,7 +169,10 @@ class Offers(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Program(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A program document. The last four members are the publisher's; an author's document has none of them."""
+    """A program document. The last four members are the publisher's; an author's document has none of them.
+
+    `floor` is the version below which devices may not open the program; empty where there is none.
+    """
 
     format: Literal[1]
     program: Annotated[str, Meta(pattern=r"^([0-9]{16}|[0-9]{8})\Z")]
@@ -168,6 +180,7 @@ class Program(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
     releases: Annotated[list[Release], Meta(max_length=MAX_RELEASES)]
     poll_after: Annotated[int, Meta(ge=0, le=MAX_POLL_AFTER_S)] = DEFAULT_POLL_AFTER_S
     taken_down: bool = False
+    floor: Annotated[str, Meta(max_length=23)] = ""
     workspace: Annotated[str, Meta(max_length=64)] = ""
     epoch: Counter = 0
     revision: Counter = 0

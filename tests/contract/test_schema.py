@@ -64,7 +64,8 @@ GOOD: dict[str, Json] = {
     "head": {"workspace": "demo", "epoch": 1, "revision": 7, "issued": 1, "expires": 2, "documents": 3},
     "offer": OFFER,
     "package-claim": {"workspace": "demo", "program": "20210001", "version": "1.0", "sha256": "0" * 64, "size": 1},
-    "client": {"workspace": "demo", "edges": ["http://127.0.0.1:8080"], "root": ROOT},
+    "client": {"format": 1, "roots": [ROOT], "client": "e30.e30.AA e30.e30.AB"},
+    "client-claim": {"workspace": "demo", "issued": 1, "edges": ["http://127.0.0.1:8080"]},
 }
 RELEASE = "releases/0"
 PACKAGE = "packages/2.3.1.0"
@@ -89,6 +90,9 @@ BAD: list[tuple[str, str, object]] = [
     ("program", f"{PACKAGE}/download", "cellular"),
     ("program", f"{PACKAGE}/install", "later"),
     ("program", f"{PACKAGE}/colour", "gray"),
+    ("program", f"{PACKAGE}/key", "AGE-SECRET-KEY-1"),
+    ("program", f"{PACKAGE}/key", "age-secret-key-1" + "q" * 58),
+    ("program", "floor", "1.*"),
     ("program", f"{PACKAGE}/transfers/0/from", "1.0"),
     ("program", f"{PACKAGE}/transfers/0/format", "zip"),
     ("program", f"{PACKAGE}/transfers/1/from", ABSENT),
@@ -157,10 +161,14 @@ BAD: list[tuple[str, str, object]] = [
     ("package-claim", "size", 0),
     ("package-claim", "version", "1.*"),
     ("package-claim", "colour", "gray"),
-    ("client", "edges", []),
-    ("client", "edges", ["127.0.0.1:8080"]),
-    ("client", "root/signatures", []),
-    ("client", "root", ABSENT),
+    ("client", "roots", []),
+    ("client", "roots/0/signatures", []),
+    ("client", "roots", ABSENT),
+    ("client", "client", "e30.e30"),
+    ("client", "client", "e30.e30.AA  e30.e30.AB"),
+    ("client-claim", "edges", []),
+    ("client-claim", "edges", ["127.0.0.1:8080"]),
+    ("client-claim", "defaults", {"poll_after": 86_401}),
 ]
 
 

@@ -7,13 +7,14 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import convert
 
 from ruleset.bucket import compute_limit
 from ruleset.compiler import HIGHEST_VERSION, CompiledPercent, CompiledProgram, compile_program
 from ruleset.condition import CompiledCondition
 from ruleset.document import parse_program
 from ruleset.errors import DocumentError
-from ruleset.model import MAX_TIME
+from ruleset.model import MAX_TIME, Package
 from ruleset.sheet import Sheet
 from ruleset.version import parse_version
 
@@ -162,6 +163,32 @@ def test_a_refused_document_leaves_the_sheet_as_it_was(compile_releases: Compile
     message = refuse(compile_releases, {"when": [ask("model", "x")]}, {"when": [ask("colour", "x")]}, sheet=sheet)
     assert message.startswith("$.releases[1].when[0].attribute: ")
     assert next_bit(sheet) == 1
+
+
+@pytest.mark.parametrize("floor", ["latest", "1.*", "1.65536", "1\n"])
+def test_a_floor_is_a_version(compile_releases: Compile, floor: str) -> None:
+    """A floor that no device could compare with is refused at its place."""
+    assert refuse(compile_releases, floor=floor).startswith("$.floor: expected ")
+
+
+@pytest.mark.parametrize("floor", ["", "1", "2.3.1.0"])
+def test_a_floor_may_be_absent(compile_releases: Compile, floor: str) -> None:
+    """A floor that can be read, and none, compile."""
+    compile_releases(floor=floor)
+
+
+@pytest.mark.parametrize("key", ["a-key-of-mine", "AGE-SECRET-KEY-1" + "Q" * 57, "AGE-SECRET-KEY-1" + "B" * 58])
+def test_a_key_that_opens_nothing_is_refused_unseen(compile_releases: Compile, make_package: Maker, key: str) -> None:
+    """What is no age key is refused by its place; the message does not hold it, since it may be half of one."""
+    message = refuse(compile_releases, packages={"1": make_package(key=key)})
+    assert message.startswith("$.packages['1'].key: expected an age secret key")
+    assert key not in message
+
+
+def test_a_key_is_not_shown(make_package: Maker) -> None:
+    """A package that gets into a log or a traceback does not bring its key along."""
+    key = "AGE-SECRET-KEY-1" + "Q" * 58
+    assert key not in repr(convert(make_package(key=key), Package))
 
 
 @pytest.mark.parametrize("text", ["latest", "1.*", "1.2.3.4.5", " ", "1\n"])
