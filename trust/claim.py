@@ -1,21 +1,28 @@
-"""What packager and publisher sign about a package, and how it is read; whether to act on it is not decided here."""
+"""What packager, publisher and workspace sign, and how it is read; whether to act on it is not decided here."""
 
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
 
-from trust import jws
 from trust.errors import ClaimError
-from trust.key import PrivateKey, PublicKey
+from trust.key import Signer
+from trust.role import Role
+from trust.token import read_unverified_token, sign_token, verify_token
 
 PACKAGE_TYPE = "graywave-package"
 OFFER_TYPE = "graywave-offer"
+CLIENT_TYPE = "graywave-client"
 # Larger integers do not survive JSON in every language (RFC 8259, section 6).
 MAX_INTEGER = 2**53 - 1
 # A package has one full transfer and a few deltas; each is a look-up for every device.
 MAX_TRANSFERS = 32
+# A device tries one edge after the other; more of them would keep it trying.
+MAX_EDGES = 16
+# As many as a check may ask about.
+MAX_PROGRAMS = 200
+MAX_POLL_AFTER_S = 86_400
 
 # \Z and not $, which lets a newline follow.
 Workspace = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}\Z")]
@@ -24,6 +31,13 @@ Version = Annotated[str, Meta(pattern=r"^[0-9]{1,5}(\.[0-9]{1,5}){0,3}\Z")]
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 MaybeVersion = Annotated[str, Meta(pattern=r"^([0-9]{1,5}(\.[0-9]{1,5}){0,3})?\Z")]
 MaybeSha256 = Annotated[str, Meta(pattern=r"^([0-9a-f]{64})?\Z")]
+# http(s), a host name, and perhaps port and path: visible ASCII without userinfo, query and fragment.
+Address = Annotated[str, Meta(max_length=2048, pattern=r"^https?://[!-\"$->A-~]+\Z")]
+# Lower-case labels; with a program before it, still a host name.
+Domain = Annotated[
+    str,
+    Meta(max_length=236, pattern=r"^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*)?\Z"),
+]
 Positive = Annotated[int, Meta(ge=1, le=MAX_INTEGER)]
 Count = Annotated[int, Meta(ge=0, le=MAX_INTEGER)]
 
@@ -65,6 +79,7 @@ class Offer(_Claim, frozen=True):
     """The publisher's word, valid from `issued` until `expires` (seconds): this action may be done now.
 
     Offers are ordered by (`epoch`, `revision`); a remove names no version, digest or transfer, others all three.
+    `floor` is the version below which the program may not be opened any more; empty for none.
     """
 
     workspace: Workspace
@@ -77,6 +92,7 @@ class Offer(_Claim, frozen=True):
     issued: Count
     expires: Count
     transfers: Annotated[tuple[TransferClaim, ...], Meta(max_length=MAX_TRANSFERS)]
+    floor: MaybeVersion = ""
 
     def __post_init__(self) -> None:
         named = (bool(self.version), bool(self.sha256), bool(self.transfers))
@@ -86,51 +102,107 @@ class Offer(_Claim, frozen=True):
             raise ValueError(f"expected expires after issued ({self.issued}), got {self.expires}")
 
 
-def sign_package(claim: PackageClaim, key: PrivateKey) -> str:
-    """Returns the package signature, a compact JWS.
+class ClientDefaults(_Claim, frozen=True):
+    """What a container goes by until an edge has answered: seconds between checks, and programs to check for."""
+
+    poll_after: Annotated[int, Meta(ge=0, le=MAX_POLL_AFTER_S)] = 1800
+    programs: Annotated[tuple[Program, ...], Meta(max_length=MAX_PROGRAMS)] = ()
+
+
+class ClientClaim(_Claim, frozen=True):
+    """The workspace's word to its host apps, given at `issued` (seconds): where its edges are, and what to start with.
+
+    `edges` are base addresses; programs are shown under `domain`, a host name, or empty.
+    """
+
+    workspace: Workspace
+    issued: Count
+    edges: Annotated[tuple[Address, ...], Meta(min_length=1, max_length=MAX_EDGES)]
+    domain: Domain = ""
+    defaults: ClientDefaults = ClientDefaults()
+
+    def __post_init__(self) -> None:
+        for edge in self.edges:
+            _check_address(edge)
+
+
+def sign_package(claim: PackageClaim, *signers: Signer) -> str:
+    """Returns the package signature, a token with a signature of each signer.
 
     Raises:
         ClaimError: a member is out of its bounds.
+        SignatureError: no signer, or too many.
     """
-    return jws.sign(_encode(claim), key, PACKAGE_TYPE)
+    return _sign(claim, PACKAGE_TYPE, signers)
 
 
-def verify_package(token: str, keys: Mapping[str, PublicKey]) -> PackageClaim:
-    """Returns what one of the keys has claimed about a package.
+def verify_package(token: str, role: Role) -> PackageClaim:
+    """Returns what enough keys of the role have claimed about a package.
 
     Raises:
-        SignatureError: none of the keys has signed this as a package signature.
+        SignatureError: too few keys of the role have signed this as a package signature.
         ClaimError: a member is unknown, absent or out of its bounds.
     """
-    return _decode(jws.verify(token, keys, PACKAGE_TYPE), PackageClaim)
+    return _decode(verify_token(token, role, PACKAGE_TYPE), PackageClaim)
 
 
-def sign_offer(offer: Offer, key: PrivateKey) -> str:
-    """Returns the signed offer, a compact JWS.
+def read_unverified_package(token: str) -> PackageClaim:
+    """Returns what somebody has claimed about a package: to show or to sign it too, NEVER to believe it.
+
+    Raises:
+        SignatureError: the token is malformed, or no package signature.
+        ClaimError: a member is unknown, absent or out of its bounds.
+    """
+    return _decode(read_unverified_token(token, PACKAGE_TYPE), PackageClaim)
+
+
+def sign_offer(offer: Offer, *signers: Signer) -> str:
+    """Returns the signed offer, a token with a signature of each signer.
 
     Raises:
         ClaimError: a member is out of its bounds.
+        SignatureError: no signer, or too many.
     """
-    return jws.sign(_encode(offer), key, OFFER_TYPE)
+    return _sign(offer, OFFER_TYPE, signers)
 
 
-def verify_offer(token: str, keys: Mapping[str, PublicKey]) -> Offer:
-    """Returns what one of the keys has offered; its time and place in the order are the caller's to judge.
+def verify_offer(token: str, role: Role) -> Offer:
+    """Returns what enough keys of the role have offered; its time and place in the order are the caller's to judge.
 
     Raises:
-        SignatureError: none of the keys has signed this as an offer.
+        SignatureError: too few keys of the role have signed this as an offer.
         ClaimError: a member is unknown, absent or out of its bounds.
     """
-    return _decode(jws.verify(token, keys, OFFER_TYPE), Offer)
+    return _decode(verify_token(token, role, OFFER_TYPE), Offer)
+
+
+def sign_client(claim: ClientClaim, *signers: Signer) -> str:
+    """Returns the signed part of a client configuration, a token with a signature of each signer.
+
+    Raises:
+        ClaimError: a member is out of its bounds.
+        SignatureError: no signer, or too many.
+    """
+    return _sign(claim, CLIENT_TYPE, signers)
+
+
+def verify_client(token: str, role: Role) -> ClientClaim:
+    """Returns what enough keys of the role, which is `root`, tell the workspace's host apps.
+
+    Raises:
+        SignatureError: too few keys of the role have signed this as a client configuration.
+        ClaimError: a member is unknown, absent or out of its bounds.
+    """
+    return _decode(verify_token(token, role, CLIENT_TYPE), ClientClaim)
 
 
 _Kind = TypeVar("_Kind", bound=_Claim)
 
 
-def _encode(claim: _Claim) -> bytes:
+def _sign(claim: _Claim, typ: str, signers: tuple[Signer, ...]) -> str:
     payload = msgspec.json.encode(claim, order="deterministic")
     _decode(payload, type(claim))  # nothing is signed that would not be read
-    return payload
+    return sign_token(payload, typ, *signers)
 
 
 def _decode(payload: bytes, kind: type[_Kind]) -> _Kind:
@@ -138,3 +210,13 @@ def _decode(payload: bytes, kind: type[_Kind]) -> _Kind:
         return msgspec.json.decode(payload, type=kind)
     except (ValueError, RecursionError) as error:
         raise ClaimError(f"expected a claim of type {kind.__name__}: {error}") from error
+
+
+def _check_address(address: str) -> None:
+    try:
+        parts = urlsplit(address)
+        is_fine = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_fine = False
+    if not is_fine:
+        raise ValueError(f"expected http(s)://host[:port][/path] as an edge, got {address[:200]!r}")

@@ -1,16 +1,21 @@
-"""JSON Web Signatures (RFC 7515, 7797, 9864) of one algorithm, read strictly; what a payload means is not known."""
+"""JSON Web Signatures (RFC 7515, 7797, 9864), read strictly; what a payload means is not known.
 
+The key says which algorithm its signatures have, and a header that says another is refused: whoever could choose one
+would choose a weak one.
+"""
+
+import base64
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 from joserfc import jws
 from joserfc.errors import JoseError
+from joserfc.util import urlsafe_b64decode
 
 from trust.errors import SignatureError, UnknownKeyError
-from trust.key import PrivateKey, PublicKey
+from trust.key import ALGORITHMS, PublicKey, Signer
 
-# The only algorithm: whoever could choose one would choose a weak one.
-ALGORITHM = "Ed25519"
 # The largest token that is looked at. Roots and offers have a few KiB; a larger one wants memory and parser time.
 MAX_TOKEN_BYTES = 64 * 1024
 # The largest payload that a detached token may be about, for the same reason; a document has at most 1 MiB.
@@ -20,7 +25,7 @@ _DETACHED_MEMBERS: Mapping[str, Any] = {"b64": False, "crit": ["b64"]}
 
 
 def _build_registry() -> jws.JWSRegistry:
-    registry = jws.JWSRegistry(algorithms=[ALGORITHM])
+    registry = jws.JWSRegistry(algorithms=ALGORITHMS)
     registry.max_payload_length = MAX_DETACHED_BYTES
     return registry
 
@@ -28,10 +33,10 @@ def _build_registry() -> jws.JWSRegistry:
 _REGISTRY = _build_registry()
 
 
-def sign(payload: bytes, key: PrivateKey, typ: str) -> str:
+def sign(payload: bytes, signer: Signer, typ: str) -> str:
     """Returns a compact JWS over the payload, whose header says alg, kid and typ."""
-    header = {"alg": ALGORITHM, "kid": key.kid, "typ": typ}
-    token = jws.serialize_compact(header, payload, key.okp, registry=_REGISTRY)
+    signed = _encode_header(signer, typ, {}) + b"." + _encode(payload)
+    token = (signed + b"." + _encode(signer.sign(signed))).decode("ascii")
     if len(token) > MAX_TOKEN_BYTES:
         raise SignatureError(f"expected a token of at most {MAX_TOKEN_BYTES} bytes, got {len(token)}")
     return token
@@ -42,28 +47,40 @@ def verify(token: str, keys: Mapping[str, PublicKey], typ: str) -> bytes:
 
     Raises:
         UnknownKeyError: the header's kid is none of the keys.
-        SignatureError: the token is too large, malformed, of another algorithm or type, or its signature is wrong.
+        SignatureError: the token is too large, malformed, of another algorithm than its key's or of another type, or
+            its signature is wrong.
     """
     return _verify(token, keys, typ).payload
 
 
-def signer(token: str, keys: Mapping[str, PublicKey], typ: str) -> str:
+def find_signer(token: str, keys: Mapping[str, PublicKey], typ: str) -> str:
     """Returns the kid of the key that has signed a compact JWS; raises what `verify` raises."""
     return str(_verify(token, keys, typ).protected["kid"])
 
 
-def sign_detached(payload: bytes, key: PrivateKey, typ: str) -> str:
+def read_unverified(token: str) -> tuple[bytes, str]:
+    """Returns payload and type of a compact JWS that nobody has verified: to sign it too, never to believe it.
+
+    Raises:
+        SignatureError: too large or malformed.
+    """
+    parsed = _parse(token, None)
+    return parsed.payload, str(parsed.protected.get("typ"))
+
+
+def sign_detached(payload: bytes, signer: Signer, typ: str) -> str:
     """Returns `header..signature` over UTF-8 text that travels beside the token, unencoded (RFC 7797).
 
     Raises:
         SignatureError: the payload is larger than MAX_DETACHED_BYTES, or not UTF-8.
     """
     _check_payload(payload)
-    header = {"alg": ALGORITHM, "kid": key.kid, "typ": typ, **_DETACHED_MEMBERS}
     try:
-        return jws.detach_content(jws.serialize_compact(header, payload, key.okp, registry=_REGISTRY))
+        payload.decode("utf-8")
     except UnicodeDecodeError as error:
         raise SignatureError(f"expected UTF-8 text to sign, got a wrong byte at {error.start}") from error
+    header = _encode_header(signer, typ, _DETACHED_MEMBERS)
+    return (header + b".." + _encode(signer.sign(header + b"." + payload))).decode("ascii")
 
 
 def verify_detached(token: str, payload: bytes, keys: Mapping[str, PublicKey], typ: str) -> None:
@@ -79,6 +96,15 @@ def verify_detached(token: str, payload: bytes, keys: Mapping[str, PublicKey], t
     if ".." not in token:
         raise SignatureError("expected a token without its payload, got one with a payload of its own")
     _check_signature(parsed, keys)
+
+
+def _encode(data: bytes) -> bytes:
+    return base64.urlsafe_b64encode(data).rstrip(b"=")
+
+
+def _encode_header(signer: Signer, typ: str, more: Mapping[str, Any]) -> bytes:
+    header = {"alg": signer.public.algorithm, "kid": signer.public.kid, "typ": typ, **more}
+    return _encode(msgspec.json.encode(header))
 
 
 def _verify(token: str, keys: Mapping[str, PublicKey], typ: str) -> jws.CompactSignature:
@@ -106,11 +132,11 @@ def _parse(token: str, payload: bytes | None) -> jws.CompactSignature:
 
 
 def _check_header(header: Mapping[str, Any], typ: str, more: Mapping[str, Any]) -> None:
-    wanted = {"alg": ALGORITHM, "typ": typ, **more}
+    wanted = {"typ": typ, **more}
     for name, value in wanted.items():
         if header.get(name) != value:
             raise SignatureError(f"expected {name} {value!r} in the token's header, got {header.get(name)!r}")
-    unknown = sorted(header.keys() - wanted.keys() - {"kid"})
+    unknown = sorted(header.keys() - wanted.keys() - {"alg", "kid"})
     if unknown:
         raise SignatureError(f"expected no further members in the token's header, got {unknown!r}")
 
@@ -120,5 +146,17 @@ def _check_signature(parsed: jws.CompactSignature, keys: Mapping[str, PublicKey]
     key = keys.get(kid) if isinstance(kid, str) else None
     if key is None:
         raise UnknownKeyError(f"expected the kid of a known key in the token's header, got {kid!r}")
-    if not jws.validate_compact(parsed, key.okp, registry=_REGISTRY):
+    got = parsed.protected.get("alg")
+    if got != key.algorithm:
+        raise SignatureError(f"expected alg {key.algorithm!r} in the token's header, got {got!r}")
+    if not _is_genuine(parsed, key):
         raise SignatureError(f"the signature is not one of key {kid!r} over these bytes")
+
+
+def _is_genuine(parsed: jws.CompactSignature, key: PublicKey) -> bool:
+    segments = parsed.segments
+    try:
+        signature = urlsafe_b64decode(segments["signature"])
+    except ValueError:
+        return False
+    return key.verify(segments["header"] + b"." + segments["payload"], signature)

@@ -15,9 +15,9 @@ from msgspec import Meta
 from trust import jws
 from trust.claim import Count, Positive, Workspace
 from trust.errors import KeyFormatError, RootError, SignatureError, UnknownKeyError
-from trust.key import PrivateKey, PublicKey
+from trust.key import PublicKey, Signer
+from trust.role import ROLES, Role
 
-ROLES = ("root", "package", "offer", "channel")
 ROOT_TYPE = "graywave-root"
 # Room for every key and signature below; a larger one wants memory and parser time.
 MAX_ROOT_BYTES = 64 * 1024
@@ -27,21 +27,21 @@ MAX_KEYS_A_ROLE = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Role:
-    """The keys of a role by kid, and how many of them have to sign."""
-
-    threshold: int
-    keys: Mapping[str, PublicKey]
-
-
-@dataclass(frozen=True, slots=True)
 class Root:
-    """A root that its own keys have signed; `number` counts up, `expires` is in seconds since 1970."""
+    """A root that its own keys have signed; `number` counts up, `expires` is in seconds since 1970.
+
+    `epoch` is the one that the workspace publishes in: whatever is of a later one, this root does not vouch for.
+    """
 
     workspace: str
     number: int
     expires: int
     roles: Mapping[str, Role]
+    epoch: int = 1
+
+    def role(self, name: str) -> Role:
+        """Returns keys and threshold of a role; KeyError for one that is none of ROLES."""
+        return self.roles[name]
 
     def keys(self, role: str) -> Mapping[str, PublicKey]:
         """Returns the keys of a role by kid; KeyError for a role that is none of ROLES."""
@@ -65,6 +65,7 @@ class _RootForm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     number: Positive
     expires: Count
     roles: _RolesForm
+    epoch: Positive = 1
 
 
 class _SignatureForm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -82,9 +83,10 @@ def make_root(  # noqa: PLR0913, the members of a root document
     number: int,
     expires: int,
     roles: Mapping[str, Sequence[PublicKey]],
-    signers: Sequence[PrivateKey],
+    signers: Sequence[Signer],
     *,
     thresholds: Mapping[str, int] = MappingProxyType({}),
+    epoch: int = 1,
 ) -> bytes:
     """Returns a root document as JSON text; a role's threshold is 1 where `thresholds` does not say more.
 
@@ -93,12 +95,66 @@ def make_root(  # noqa: PLR0913, the members of a root document
     """
     if not signers:
         raise RootError("expected at least one key to sign the root, got none")
-    forms = {name: _form_role(keys, thresholds.get(name, 1)) for name, keys in roles.items()}
-    form = {"workspace": workspace, "number": number, "expires": expires, "roles": forms}
-    payload = msgspec.json.encode(form, order="deterministic")
-    document = _encode([jws.sign(payload, signer, ROOT_TYPE).split(".") for signer in signers])
+    document = draft_root(workspace, number, expires, roles, thresholds=thresholds, epoch=epoch)
+    for signer in signers:
+        document = add_root_signature(document, signer)
     read_root(document)  # nothing is handed out that would not be read
     return document
+
+
+def draft_root(  # noqa: PLR0913, the members of a root document
+    workspace: str,
+    number: int,
+    expires: int,
+    roles: Mapping[str, Sequence[PublicKey]],
+    *,
+    thresholds: Mapping[str, int] = MappingProxyType({}),
+    epoch: int = 1,
+) -> bytes:
+    """Returns a root document that nobody has signed yet, as `make_root` does.
+
+    Raises:
+        RootError: the document would not be believed whoever signs it.
+    """
+    forms = {name: _form_role(keys, thresholds.get(name, 1)) for name, keys in roles.items()}
+    form = {"workspace": workspace, "number": number, "expires": expires, "roles": forms, "epoch": epoch}
+    payload = msgspec.json.encode(form, order="deterministic")
+    document = msgspec.json.encode(_DocumentForm(base64.urlsafe_b64encode(payload).rstrip(b"=").decode("ascii"), ()))
+    read_draft(document)
+    return document
+
+
+def add_root_signature(document: bytes, signer: Signer) -> bytes:
+    """Returns a root document with one signature more; a key that has signed signs no second time.
+
+    Raises:
+        RootError: the document is malformed, or would be too large.
+    """
+    form = _decode_document(document)
+    _build(_decode(_unsigned_payload(form), _RootForm))
+    protected, _, signature = jws.sign(_unsigned_payload(form), signer, ROOT_TYPE).split(".")
+    kept = tuple(one for one in form.signatures if one.protected != protected)
+    added = msgspec.json.encode(_DocumentForm(form.payload, (*kept, _SignatureForm(protected, signature))))
+    _decode_document(added)
+    return added
+
+
+def read_draft(data: bytes) -> Root:
+    """Returns what a root document says, whoever has signed it or not: to show or to sign it, NEVER to believe it.
+
+    Raises:
+        RootError: it is malformed, or contradicts itself.
+    """
+    return _build(_decode(_unsigned_payload(_decode_document(data)), _RootForm))
+
+
+def find_root_signers(data: bytes, role: Role) -> frozenset[str]:
+    """Returns the kids of the role's keys that have signed a root document.
+
+    Raises:
+        RootError: it is malformed, or one of the signatures is wrong.
+    """
+    return frozenset(_signers(_decode_document(data), role.keys))
 
 
 def read_root(data: bytes, now: int | None = None) -> Root:
@@ -113,24 +169,48 @@ def read_root(data: bytes, now: int | None = None) -> Root:
     Raises:
         RootError: what is wrong with it.
     """
-    if len(data) > MAX_ROOT_BYTES:
-        raise RootError(f"expected a root document of at most {MAX_ROOT_BYTES} bytes, got {len(data)}")
-    document = _decode(data, _DocumentForm)
-    root = _build(_decode(_unsigned_payload(document), _RootForm))
-    _check_threshold(root, document)
-    if now is not None and now >= root.expires:
-        raise RootError(f"expected a root that has not expired, got one that did at {root.expires} (now {now})")
+    root = read_draft(data)
+    _check_threshold(data, root.role("root"), "its root keys")
+    if now is not None:
+        _check_expiry(root, now)
+    return root
+
+
+def read_successor(data: bytes, before: Root, now: int | None = None) -> Root:
+    """Returns the root that follows another one: as `read_root`, and enough root keys of that one have signed it too.
+
+    Raises:
+        RootError: what is wrong with it: of another workspace, not the next number, of a lower epoch, or too few keys.
+    """
+    root = read_root(data, now)
+    if root.workspace != before.workspace:
+        raise RootError(f"expected a root of workspace {before.workspace!r}, got one of {root.workspace!r}")
+    if root.number != before.number + 1:
+        raise RootError(f"expected root {before.number + 1} to follow root {before.number}, got root {root.number}")
+    if root.epoch < before.epoch:
+        raise RootError(f"expected an epoch of at least {before.epoch}, got {root.epoch}")
+    _check_threshold(data, before.role("root"), f"the root keys of root {before.number}")
+    return root
+
+
+def follow_roots(start: Root, documents: Iterable[bytes], now: int | None = None) -> Root:
+    """Returns the last of roots that follow each other; `start` itself where there is none.
+
+    Of the ones before the last nobody asks whether they have expired: who was away for years comes back this way.
+
+    Raises:
+        RootError: one of them is not its predecessor's successor; or, with `now`, the last has expired.
+    """
+    root = start
+    for document in documents:
+        root = read_successor(document, root)
+    if now is not None:
+        _check_expiry(root, now)
     return root
 
 
 def _form_role(keys: Sequence[PublicKey], threshold: int) -> dict[str, Any]:
     return {"threshold": threshold, "keys": [key.jwk() for key in keys]}
-
-
-def _encode(tokens: Sequence[Sequence[str]]) -> bytes:
-    payload = tokens[0][1]
-    signatures = tuple(_SignatureForm(protected, signature) for protected, _, signature in tokens)
-    return msgspec.json.encode(_DocumentForm(payload, signatures))
 
 
 _Form = TypeVar("_Form", bound=msgspec.Struct)
@@ -143,6 +223,12 @@ def _decode(data: bytes, kind: type[_Form]) -> _Form:
         raise RootError(f"expected a root document: {error}") from error
 
 
+def _decode_document(data: bytes) -> _DocumentForm:
+    if len(data) > MAX_ROOT_BYTES:
+        raise RootError(f"expected a root document of at most {MAX_ROOT_BYTES} bytes, got {len(data)}")
+    return _decode(data, _DocumentForm)
+
+
 def _unsigned_payload(document: _DocumentForm) -> bytes:
     # Leniently: the keys are in it, and the verification with them decodes it again, strictly.
     try:
@@ -153,7 +239,7 @@ def _unsigned_payload(document: _DocumentForm) -> bytes:
 
 def _build(form: _RootForm) -> Root:
     roles = {name: _build_role(name, getattr(form.roles, name)) for name in ROLES}
-    return Root(form.workspace, form.number, form.expires, MappingProxyType(roles))
+    return Root(form.workspace, form.number, form.expires, MappingProxyType(roles), form.epoch)
 
 
 def _build_role(name: str, form: _RoleForm) -> Role:
@@ -165,21 +251,28 @@ def _build_role(name: str, form: _RoleForm) -> Role:
         raise RootError(f"role {name}: expected different keys, got one of them twice")
     if form.threshold > len(keys):
         raise RootError(f"role {name}: expected a threshold of at most its {len(keys)} keys, got {form.threshold}")
+    if name == "channel" and form.threshold > 1:
+        # A head is signed every hour by the one publisher; two keys in one hand would only look like more.
+        raise RootError(f"role channel: expected a threshold of 1, got {form.threshold}")
     return Role(form.threshold, MappingProxyType(keys))
 
 
-def _check_threshold(root: Root, document: _DocumentForm) -> None:
-    role = root.roles["root"]
-    signers = set(_signers(document, role.keys))  # a set: two signatures by one key count once
+def _check_threshold(data: bytes, role: Role, whose: str) -> None:
+    signers = find_root_signers(data, role)  # a set: two signatures by one key count once
     if len(signers) < role.threshold:
-        raise RootError(f"expected signatures of {role.threshold} of its root keys, got {len(signers)}")
+        raise RootError(f"expected signatures of {role.threshold} of {whose}, got {len(signers)}")
+
+
+def _check_expiry(root: Root, now: int) -> None:
+    if now >= root.expires:
+        raise RootError(f"expected a root that has not expired, got one that did at {root.expires} (now {now})")
 
 
 def _signers(document: _DocumentForm, keys: Mapping[str, PublicKey]) -> Iterable[str]:
     for index, form in enumerate(document.signatures):
         token = f"{form.protected}.{document.payload}.{form.signature}"
         try:
-            yield jws.signer(token, keys, ROOT_TYPE)
+            yield jws.find_signer(token, keys, ROOT_TYPE)
         except UnknownKeyError:
             continue
         except SignatureError as error:

@@ -1,20 +1,34 @@
 """Tokens: what is signed is read, and nothing that differs from it by a byte."""
 
 import base64
+import hmac
 import json
 import string
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from hypothesis import given
 from hypothesis import strategies as st
+from joserfc.jwk import RSAKey
 
-from trust import PrivateKey, SignatureError, UnknownKeyError, sign, sign_detached, verify, verify_detached
-from trust.jws import MAX_DETACHED_BYTES, MAX_TOKEN_BYTES, signer
+from trust import (
+    ALGORITHMS,
+    AlgorithmName,
+    PrivateKey,
+    SignatureError,
+    UnknownKeyError,
+    sign,
+    sign_detached,
+    verify,
+    verify_detached,
+)
+from trust.jws import MAX_DETACHED_BYTES, MAX_TOKEN_BYTES, find_signer, read_unverified
 
 KEY = PrivateKey.generate()
 OTHER = PrivateKey.generate()
 KEYS = {KEY.kid: KEY.public}
+ANY_KEY = {name: PrivateKey.generate(name) for name in ALGORITHMS}
 ALPHABET = string.ascii_letters + string.digits + "-_"
 HEADER = {"alg": "Ed25519", "kid": KEY.kid, "typ": "t"}
 
@@ -26,7 +40,7 @@ def encode(part: bytes) -> str:
 def forge(header: Any, payload: str = "e30") -> str:
     """Returns a token with any header, properly signed over what it says."""
     signed = f"{encode(json.dumps(header).encode())}.{payload}"
-    return f"{signed}.{encode(KEY.okp.private_key.sign(signed.encode()))}"  # type: ignore[union-attr]
+    return f"{signed}.{encode(KEY.sign(signed.encode()))}"
 
 
 @given(st.binary(max_size=300))
@@ -34,7 +48,7 @@ def test_signed_payload_is_read(payload: bytes) -> None:
     """Any payload comes back from its own token, and the signer is named."""
     token = sign(payload, KEY, "t")
     assert verify(token, KEYS, "t") == payload
-    assert signer(token, {**KEYS, OTHER.kid: OTHER.public}, "t") == KEY.kid
+    assert find_signer(token, {**KEYS, OTHER.kid: OTHER.public}, "t") == KEY.kid
 
 
 @given(st.text(max_size=300))
@@ -165,7 +179,7 @@ def test_detached_payload_is_text() -> None:
 def test_detached_token_has_no_payload_of_its_own() -> None:
     """An unencoded payload inside the token is refused: two payloads would be one too many."""
     header = encode(json.dumps({**HEADER, "b64": False, "crit": ["b64"]}).encode())
-    token = f"{header}.abc.{encode(KEY.okp.private_key.sign(f'{header}.abc'.encode()))}"  # type: ignore[union-attr]
+    token = f"{header}.abc.{encode(KEY.sign(f'{header}.abc'.encode()))}"
     with pytest.raises(SignatureError, match="expected a token without its payload, got one with a payload of its own"):
         verify_detached(token, b"abc", KEYS, "t")
 
@@ -197,3 +211,77 @@ def test_forms_do_not_stand_for_each_other() -> None:
         verify(sign_detached(b"", KEY, "t"), KEYS, "t")
     with pytest.raises(SignatureError, match="expected b64 False"):
         verify_detached(sign(b"", KEY, "t"), b"", KEYS, "t")
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_each_kind_of_key_signs(name: AlgorithmName) -> None:
+    """The header of a token names its key's algorithm, and both forms are verified."""
+    key = ANY_KEY[name]
+    keys = {key.kid: key.public}
+    token = sign(b"{}", key, "t")
+    assert json.loads(base64.urlsafe_b64decode(token.split(".")[0] + "==")) == {"alg": name, "kid": key.kid, "typ": "t"}
+    assert verify(token, keys, "t") == b"{}"
+    verify_detached(sign_detached(b"{}", key, "t"), b"{}", keys, "t")
+
+
+@pytest.mark.parametrize("said", [*ALGORITHMS, "HS256", "none", "EdDSA", "ES256K", "RS384", "PS256", "RS1", "", None])
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_the_key_decides_the_algorithm(name: AlgorithmName, said: str | None) -> None:
+    """A header that names another algorithm than its key's is refused, though the key has signed it."""
+    key = ANY_KEY[name]
+    header = {"alg": said, "kid": key.kid, "typ": "t"}
+    signed = f"{encode(json.dumps(header).encode())}.e30"
+    token = f"{signed}.{encode(key.sign(signed.encode()))}"
+    if said == name:
+        assert verify(token, {key.kid: key.public}, "t") == b"{}"
+        return
+    with pytest.raises(SignatureError, match=f"expected alg '{name}' in the token's header, got {said!r}"):
+        verify(token, {key.kid: key.public}, "t")
+
+
+@pytest.mark.parametrize("said", ["HS256", "RS256"])
+def test_a_public_key_is_no_secret(said: str) -> None:
+    """Whoever takes the public key, which everybody has, for a key of HMAC, gets no token through."""
+    public = ANY_KEY["RS256"].public
+    modulus = base64.urlsafe_b64decode(public.jwk()["n"] + "==")
+    pem = RSAKey.import_key(dict(public.jwk())).as_pem(private=False)
+    for secret in (modulus, pem, pem.strip(), json.dumps(public.jwk()).encode(), public.kid.encode()):
+        signed = f"{encode(json.dumps({'alg': said, 'kid': public.kid, 'typ': 't'}).encode())}.e30"
+        token = f"{signed}.{encode(hmac.digest(secret, signed.encode(), 'sha256'))}"
+        with pytest.raises(SignatureError):
+            verify(token, {public.kid: public}, "t")
+
+
+def test_es256_signature_in_der_is_refused() -> None:
+    """A token whose ES256 signature is in DER, as other formats have it, is refused."""
+    key = ANY_KEY["ES256"]
+    header, payload, signature = sign(b"{}", key, "t").split(".")
+    raw = base64.urlsafe_b64decode(signature + "==")
+    der = encode_dss_signature(int.from_bytes(raw[:32], "big"), int.from_bytes(raw[32:], "big"))
+    with pytest.raises(SignatureError, match="the signature is not one of key"):
+        verify(f"{header}.{payload}.{encode(der)}", {key.kid: key.public}, "t")
+
+
+@pytest.mark.parametrize("signature", ["", "A", "AAA=", "A+/A", "é", "A A"])
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_signature_that_is_none_is_refused(name: AlgorithmName, signature: str) -> None:
+    """An absent signature, and one that is not base64url, is a signature error and nothing worse."""
+    key = ANY_KEY[name]
+    signed = sign(b"{}", key, "t").rpartition(".")[0]
+    with pytest.raises(SignatureError):
+        verify(f"{signed}.{signature}", {key.kid: key.public}, "t")
+
+
+@given(st.text(max_size=200))
+def test_any_text_is_parsed_or_refused(text: str) -> None:
+    """Whatever comes as a token, the only outcome is the documented error."""
+    for check in (lambda: verify(text, KEYS, "t"), lambda: verify_detached(text, b"", KEYS, "t")):
+        with pytest.raises(SignatureError):
+            check()
+
+
+def test_unverified_token_tells_payload_and_type() -> None:
+    """A token that nobody has verified says what it is about, to whoever is to sign it too."""
+    assert read_unverified(sign(b"{}", OTHER, "t")) == (b"{}", "t")
+    with pytest.raises(SignatureError, match="expected a compact JWS"):
+        read_unverified("a.b")
