@@ -4,6 +4,7 @@ from channel.envelope import DOCUMENT_TYPE, HEAD_TYPE, open_envelope, seal
 from channel.errors import (
     ChannelError,
     EnvelopeError,
+    EpochError,
     KeyNameError,
     LinkAwayError,
     LinkError,
@@ -11,15 +12,30 @@ from channel.errors import (
     SourceError,
 )
 from channel.feed import Change, Changes, Feed, Hint, LogCut, Patience, Standing, follow_log, judge_head
-from channel.head import HEAD_LIFE_S, NOWHERE, Head, Position, decode_head, encode_head, make_head
+from channel.head import (
+    FIRST_EPOCH,
+    HEAD_LIFE_S,
+    MAX_COUNTER,
+    NOWHERE,
+    FoundHead,
+    Head,
+    Position,
+    check_epoch,
+    decode_head,
+    encode_head,
+    make_head,
+    open_head,
+)
 from channel.keys import DocumentName, Keys
 from channel.link import check_policy, connect
-from channel.publish import Conflict, Published, SealedDocument, Sender
+from channel.publish import Conflict, Published, SealedDocument, Sender, Taken
 
 __all__ = [
     "DOCUMENT_TYPE",
+    "FIRST_EPOCH",
     "HEAD_LIFE_S",
     "HEAD_TYPE",
+    "MAX_COUNTER",
     "NOWHERE",
     "Change",
     "Changes",
@@ -27,7 +43,9 @@ __all__ = [
     "Conflict",
     "DocumentName",
     "EnvelopeError",
+    "EpochError",
     "Feed",
+    "FoundHead",
     "Head",
     "Hint",
     "KeyNameError",
@@ -43,6 +61,8 @@ __all__ = [
     "Sender",
     "SourceError",
     "Standing",
+    "Taken",
+    "check_epoch",
     "check_policy",
     "connect",
     "decode_head",
@@ -51,5 +71,6 @@ __all__ = [
     "judge_head",
     "make_head",
     "open_envelope",
+    "open_head",
     "seal",
 ]

@@ -6,7 +6,7 @@ The bytes stay readable to people and are verified before anything parses them.
 from collections.abc import Mapping
 
 from channel.errors import EnvelopeError
-from trust import PrivateKey, PublicKey, SignatureError, sign_detached, verify_detached
+from trust import PublicKey, SignatureError, Signer, sign_detached, verify_detached
 
 DOCUMENT_TYPE = "graywave-document"
 HEAD_TYPE = "graywave-head"
@@ -17,7 +17,7 @@ MAX_PAYLOAD_BYTES = 1 << 20
 MAX_ENVELOPE_BYTES = MAX_SIGNATURE_BYTES + 1 + MAX_PAYLOAD_BYTES
 
 
-def seal(payload: bytes, key: PrivateKey, typ: str) -> bytes:
+def seal(payload: bytes, key: Signer, typ: str) -> bytes:
     """Returns a payload under its signature, as something of this type.
 
     Raises:

@@ -13,6 +13,10 @@ class EnvelopeError(ChannelError):
     """Something sealed cannot be believed: its publisher must act, or somebody else has written it."""
 
 
+class EpochError(EnvelopeError):
+    """Something properly sealed is of a later epoch than the root has: get a newer root, or somebody has the key."""
+
+
 class SourceError(ChannelError):
     """What Redis holds makes no sense: the operator of the Redis must act."""
 

@@ -16,10 +16,11 @@ from redis.asyncio import Redis
 
 from channel.envelope import MAX_ENVELOPE_BYTES
 from channel.errors import KeyNameError, LinkAwayError, LinkError, SourceError
-from channel.head import Head, Position, decode_head
+from channel.head import FIRST_EPOCH, FoundHead, Head, Position, open_head
 from channel.keys import DocumentName, Keys
 from channel.link import connect, reach
 from trust import PublicKey
+from trust.root import MAX_ROOT_BYTES
 
 # Further behind than this, comparing the index costs less than following the log. In entries.
 MAX_CHANGES = 1_000
@@ -121,6 +122,7 @@ class Feed:
         url: where Redis is, as for `link.connect`.
         workspace: whose documents.
         keys: the root's `channel` keys by kid.
+        epoch: the root's; a head of a later one is not believed.
         patience: how long it waits.
         draw: randomness, 0 to 1.
 
@@ -128,19 +130,24 @@ class Feed:
         KeyNameError: the address or the workspace is none.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, the last three have defaults that only tests change, or `trust`
         self,
         url: str,
         workspace: str,
         keys: Mapping[str, PublicKey],
         *,
+        epoch: int = FIRST_EPOCH,
         patience: Patience = Patience(),
         draw: Callable[[], float] = random.random,
     ) -> None:
-        self._url, self._workspace, self._trusted = url, workspace, keys
+        self._url, self._workspace, self._trusted, self._epoch = url, workspace, keys, epoch
         self._keys = Keys.of(workspace)
         self._patience, self._draw = patience, draw
         self._client = connect(url, patience.answer_s)
+
+    def trust(self, keys: Mapping[str, PublicKey], epoch: int) -> None:
+        """Believes from now on what another root says: its `channel` keys by kid, and nothing of a later epoch."""
+        self._trusted, self._epoch = keys, epoch
 
     async def read_head(self) -> Head | None:
         """Returns the signed head, None where there is none.
@@ -148,17 +155,30 @@ class Feed:
         Raises:
             LinkError: Redis is away or refuses.
             EnvelopeError: the head is not signed by a key of this workspace.
+            EpochError: it is of a later epoch than the root.
             SourceError: the head's fields are not those that were signed.
         """
+        found = await self.find_head()
+        return open_head(found, self._trusted, self._workspace, self._epoch) if found else None
+
+    async def find_head(self) -> FoundHead | None:
+        """Returns what lies there as the head, believed or not; None where nothing does. Raises LinkError."""
         with reach():
             reply: Any = await self._client.hmget(self._keys.head, ["epoch", "revision", "signed"])
-        epoch, revision, signed = reply
-        if reply == [None, None, None]:
-            return None
-        head = decode_head(signed or b"", self._trusted, self._workspace)
-        if [epoch, revision] != [b"%d" % counter for counter in head.position]:
-            raise SourceError(f"expected a head at {head.position} as signed, got {epoch!r} and {revision!r}")
-        return head
+        return None if reply == [None, None, None] else FoundHead(*(field or b"" for field in reply))
+
+    async def fetch_root(self, number: int) -> bytes | None:
+        """Returns the root document of a number as it lies there, None where there is none.
+
+        `trust.read_successor` says whether to believe it. One that is too large comes cut, one byte beyond
+        MAX_ROOT_BYTES, so that it is refused without having been read.
+
+        Raises:
+            LinkError: Redis is away or refuses.
+        """
+        with reach():
+            document: Any = await self._client.getrange(self._keys.root(number), 0, MAX_ROOT_BYTES)
+        return document or None
 
     async def changes_since(self, cursor: Position, until: Position) -> Changes | LogCut:
         """Returns what was published after the cursor, up to the position of a verified head.

@@ -10,9 +10,11 @@ import msgspec
 from msgspec import Meta, Struct
 
 from channel.envelope import HEAD_TYPE, open_envelope, seal
-from channel.errors import EnvelopeError, SourceError
-from trust import PrivateKey, PublicKey
+from channel.errors import EnvelopeError, EpochError, SourceError
+from trust import PublicKey, Signer
 
+# Where a workspace begins.
+FIRST_EPOCH = 1
 # Beyond it Lua, which counts in doubles, would take two revisions for one.
 MAX_COUNTER = (1 << 53) - 1
 # How long a head is believed, in seconds: whoever freezes a Redis for longer is found out.
@@ -71,12 +73,20 @@ class Head(Struct, frozen=True, forbid_unknown_fields=True):
         return Position(self.epoch, self.revision)
 
 
+class FoundHead(NamedTuple):
+    """A head as it lies in Redis, two unsigned fields and the signed bytes: nothing of it is believed yet."""
+
+    epoch: bytes
+    revision: bytes
+    signed: bytes
+
+
 def make_head(workspace: str, position: Position, documents: int, now: int) -> Head:
     """Returns the head of a workspace that is issued now (seconds) and believed for HEAD_LIFE_S."""
     return Head(workspace, position.epoch, position.revision, now, now + HEAD_LIFE_S, documents)
 
 
-def encode_head(head: Head, key: PrivateKey) -> bytes:
+def encode_head(head: Head, key: Signer) -> bytes:
     """Returns a head, signed."""
     return seal(msgspec.json.encode(head, order="sorted"), key, HEAD_TYPE)
 
@@ -95,6 +105,34 @@ def decode_head(signed: bytes, keys: Mapping[str, PublicKey], workspace: str) ->
     if head.workspace != workspace:
         raise EnvelopeError(f"expected a head of workspace {workspace!r}, got one of {head.workspace!r}")
     return head
+
+
+def open_head(found: FoundHead, keys: Mapping[str, PublicKey], workspace: str, epoch: int) -> Head:
+    """Returns the head that was found, if it can be believed by a reader whose root is of this epoch.
+
+    Raises:
+        EnvelopeError: as `decode_head`.
+        EpochError: it is of a later epoch.
+        SourceError: the fields beside it are not those that were signed.
+    """
+    head = decode_head(found.signed, keys, workspace)
+    check_epoch(head.position, epoch)
+    if (found.epoch, found.revision) != tuple(b"%d" % counter for counter in head.position):
+        got = f"{found.epoch[:40]!r} and {found.revision[:40]!r}"
+        raise SourceError(f"expected a head at {head.position} as signed, got {got}")
+    return head
+
+
+def check_epoch(position: Position, epoch: int) -> None:
+    """Returns if something at a position can be believed by a reader whose root is of this epoch.
+
+    Only the root's keys begin an epoch: else whoever stole a channel key could get ahead of its owner for ever.
+
+    Raises:
+        EpochError: it is of a later one.
+    """
+    if position.epoch > epoch:
+        raise EpochError(f"expected an epoch of at most {epoch}, as the root has it, got {position}")
 
 
 def _is_counter(text: bytes) -> bool:

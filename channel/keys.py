@@ -83,6 +83,10 @@ class Keys:
         """The pub/sub channel on which a new position is told: a hint, never the truth."""
         return f"{self.prefix}:changed"
 
+    def root(self, number: int) -> str:
+        """The key of the root document of this number, which never changes once it is there."""
+        return f"{self.prefix}:root:{number}"
+
     @property
     def edges(self) -> str:
         """What each host has applied: a hash."""

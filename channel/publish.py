@@ -11,9 +11,10 @@ from typing import cast
 from redis.asyncio import Redis
 
 from channel.errors import LinkRefusedError
-from channel.head import Position
+from channel.head import FoundHead, Position
 from channel.keys import DocumentName, Keys
 from channel.link import reach
+from trust.root import MAX_ROOT_BYTES
 
 # How many changes a reader may be behind without loading the whole index, in entries of the log.
 LOG_ENTRIES = 10_000
@@ -42,8 +43,15 @@ class Conflict:
     found: Position
 
 
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Nothing was done: another document has the place, these are its bytes, or the first of them."""
+
+    found: bytes
+
+
 class Sender:
-    """Writes a workspace's documents and head.
+    """Writes a workspace's root documents, documents and head.
 
     Args:
         client: a Redis of `link.connect`; the caller closes it.
@@ -54,6 +62,32 @@ class Sender:
         self._keys = Keys.of(workspace)
         self._publish = client.register_script(_read_script("publish.lua"))
         self._restore = client.register_script(_read_script("restore.lua"))
+        self._discard = client.register_script(_read_script("discard.lua"))
+        self._root = client.register_script(_read_script("root.lua"))
+
+    async def put_root(self, number: int, document: bytes, instead_of: bytes = b"") -> Published | Taken:
+        """Puts a root document in its place if that is empty, has these very bytes, or those that it is to replace.
+
+        Of something too large for a root only the first MAX_ROOT_BYTES + 1 bytes are told, and compared.
+
+        Raises:
+            LinkError: Redis is away or refuses.
+        """
+        with reach():
+            reply = await self._root(keys=[self._keys.root(number)], args=[document, instead_of, MAX_ROOT_BYTES + 1])
+        return Published() if reply is None else Taken(cast("bytes", reply))
+
+    async def discard(self, found: FoundHead) -> bool:
+        """Takes away a head that cannot be believed, with its index and log, if it is still the one that was found.
+
+        What stands there afterwards is an empty source, which no reader believes, and which can be restored.
+
+        Raises:
+            LinkError: Redis is away or refuses.
+        """
+        keys = self._keys
+        with reach():
+            return bool(await self._discard(keys=[keys.head, keys.index, keys.log], args=[*found]))
 
     async def publish(self, document: SealedDocument, head: bytes, expected: Position) -> Published | Conflict:
         """Publishes a document and the signed head at its position, if the head stands where it is expected.

@@ -11,7 +11,9 @@ import urllib3
 from cli.exit import CommandError, Exit
 
 TIMEOUT_S = 10.0
-_pool = urllib3.PoolManager(retries=False, timeout=TIMEOUT_S)
+# A publisher fetches the files that a document names before it publishes it: 300 s at most.
+PUBLISH_TIMEOUT_S = 330.0
+_pool = urllib3.PoolManager(retries=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +25,10 @@ class Answer:
     body: Any
 
 
-def ask(
-    method: str, url: str, *, body: object = None, headers: Mapping[str, str] | None = None, allow: tuple[int, ...] = ()
-) -> Answer:
+def ask(  # noqa: PLR0913 - what a request is
+    method: str, url: str, *, body: object = None, headers: Mapping[str, str] | None = None,
+    allow: tuple[int, ...] = (), timeout_s: float = TIMEOUT_S,
+) -> Answer:  # fmt: skip
     """Returns the answer to a request whose body, if any, is sent as JSON.
 
     Args:
@@ -34,6 +37,7 @@ def ask(
         body: what to send; bytes go as they are.
         headers: more than Content-Type.
         allow: statuses from 400 that the caller deals with.
+        timeout_s: how long to wait for a connection, and for each part of the answer.
 
     Raises:
         CommandError: USAGE for what is no address; UNREACHABLE, also by an answer that is none of Graywave's; REFUSED
@@ -44,7 +48,7 @@ def ask(
     data = body if isinstance(body, bytes) else None if body is None else json.dumps(body).encode()
     try:
         response = _pool.request(
-            method, url, body=data, headers={"Content-Type": "application/json", **(headers or {})}
+            method, url, body=data, headers={"Content-Type": "application/json", **(headers or {})}, timeout=timeout_s
         )
     except urllib3.exceptions.HTTPError as error:
         raise CommandError(f"{url} cannot be reached: {escape(str(error))}", Exit.UNREACHABLE) from None

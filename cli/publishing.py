@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from cli.exit import CommandError, Exit
 from cli.home import Home
-from cli.http import Answer, ask
+from cli.http import PUBLISH_TIMEOUT_S, Answer, ask
 
 
 class Publisher:
@@ -33,6 +33,19 @@ class Publisher:
             return None, ""
         return answer.body, answer.etag
 
+    def list_names(self) -> list[tuple[str, str]]:
+        """Returns the kind and the id of each document that is published.
+
+        Raises:
+            CommandError: the publisher is away, refuses, or answers something else.
+        """
+        url = f"{self._url}/v1/documents"
+        answer = ask("GET", url, headers=self._headers)
+        try:
+            return [(str(one["kind"]), str(one["id"])) for one in answer.body["documents"]]
+        except (KeyError, TypeError):
+            raise CommandError(f"GET {url}: expected a list of documents, got another answer", Exit.FAILED) from None
+
     def put(self, document: dict[str, Any], revision: str, *, dry_run: bool = False) -> Answer:
         """Publishes a document over the revision that it was made from, an empty one where there was none.
 
@@ -41,7 +54,8 @@ class Publisher:
         """
         precondition = {"If-Match": f'"{revision}"'} if revision else {"If-None-Match": "*"}
         url = self._name(str(document.get("program"))) + ("?dry_run=1" if dry_run else "")
-        return ask("PUT", url, body=document, headers=self._headers | precondition)
+        headers = self._headers | precondition
+        return ask("PUT", url, body=document, headers=headers, timeout_s=PUBLISH_TIMEOUT_S)
 
     def _name(self, program: str) -> str:
         return f"{self._url}/v1/documents/program/{quote(program, safe='')}"

@@ -20,8 +20,10 @@ from publisher.errors import (
     BadRequestError,
     ConflictError,
     ContendedError,
+    EpochExhaustedError,
     PreconditionRequiredError,
     PublisherError,
+    SigningError,
     StoreError,
     UnknownDocumentError,
 )
@@ -42,6 +44,8 @@ _ERRORS: Final[Mapping[type[PublisherError], tuple[int, str]]] = {
     BadDocumentError: (422, "bad_document"),
     PreconditionRequiredError: (428, "precondition_required"),
     ContendedError: (503, "contended"),
+    EpochExhaustedError: (503, "epoch_exhausted"),
+    SigningError: (503, "signing_failed"),
     StoreError: (503, "store_failed"),
 }
 _HTTP_CODES: Final[Mapping[int, str]] = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}

@@ -10,6 +10,7 @@ from ruleset.compiler import CompiledProgram, CompiledRelease, compile_program
 from ruleset.document import parse_program
 from ruleset.errors import DocumentError
 from ruleset.model import MAX_TIME, Program, Release
+from ruleset.version import parse_version
 
 SALT_BYTES = 8
 
@@ -64,18 +65,46 @@ def compile_draft(program: Program) -> CompiledProgram:
         raise BadDocumentError(error.path, error.message) from error
 
 
-def find_doubts(program: CompiledProgram, now: int) -> list[Doubt]:
-    """Returns what is probably not meant: releases that can reach nobody (now in seconds)."""
+def check_floor(author: Program, compiled: CompiledProgram) -> None:
+    """Returns if devices could open the program, given the version below which they may not.
+
+    Raises:
+        BadDocumentError: the floor is above all that live releases give, or above what one of them rolls back to.
+    """
+    if not author.floor or author.taken_down:
+        return
+    floor = parse_version(author.floor)
+    for release in compiled.live:
+        if release.rollback_from and release.version < floor:
+            message = f"expected a rollback to {author.floor}, the floor, or above, got one to a lower version"
+            raise BadDocumentError(f"{release.path}.rollback", message)
+    if compiled.live and all(release.version < floor for release in compiled.live):
+        message = f"expected at most the highest version that a live release gives, got {author.floor!r}"
+        raise BadDocumentError("$.floor", f"{message}: nobody could open the program")
+
+
+def find_doubts(author: Program, compiled: CompiledProgram, now: int) -> list[Doubt]:
+    """Returns what is probably not meant: releases that can reach nobody (now in seconds), or that nobody may open."""
     doubts = [
         Doubt(f"{release.path}.closes_at", f"it closed at {release.closes_at}, which is past (now {now})")
-        for release in program.live
+        for release in compiled.live
         if release.closes_at <= now
     ]
-    for index, release in enumerate(program.live):
-        above = next((other for other in program.live[:index] if _hides(other, release)), None)
+    for index, release in enumerate(compiled.live):
+        above = next((other for other in compiled.live[:index] if _hides(other, release)), None)
         if above:
             doubts.append(Doubt(release.path, f"it reaches nobody: release {above.id!r} above it takes every device"))
-    return doubts
+    return doubts + _doubt_floor(author, compiled)
+
+
+def _doubt_floor(author: Program, compiled: CompiledProgram) -> list[Doubt]:
+    if not author.floor or author.taken_down:
+        return []
+    if not compiled.live:
+        return [Doubt("$.floor", "no live release gives anything above it")]
+    floor = parse_version(author.floor)
+    message = f"devices may not open what it gives: the floor is {author.floor}"
+    return [Doubt(f"{release.path}.package", message) for release in compiled.live if release.version < floor]
 
 
 def _parse(body: bytes) -> Program:

@@ -43,5 +43,21 @@ class KeyMismatchError(PublisherError):
     """The operator has configured keys, or a root, that do not belong together."""
 
 
+class RootChainError(PublisherError):
+    """The root that the operator has given does not follow those seen: bring the right one, or the ones between."""
+
+
+class FastForwardError(PublisherError):
+    """Redis is further than a publisher can have come: somebody has a channel key; the operator must replace it."""
+
+
+class EpochExhaustedError(PublisherError):
+    """No revision is left in this epoch: the operator must begin another one, with a new root."""
+
+
+class SigningError(PublisherError):
+    """A private key could not be used: its operator must act; try again."""
+
+
 class StoreError(PublisherError):
     """The store cannot be opened, read or written: its operator must act."""

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import signal
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
@@ -12,16 +12,19 @@ import uvloop
 from aiohttp import web
 from redis.asyncio import Redis
 
+import trust
 from channel import Feed, LinkAwayError, Patience, Sender, check_policy, connect
+from custody import CustodyError, open_signer
 from publisher.api import Api
-from publisher.errors import KeyMismatchError
+from publisher.chain import Chain, link_roots, name_root
+from publisher.errors import KeyMismatchError, SigningError
 from publisher.settings import Settings, check_token
 from publisher.signer import Signer
 from publisher.store import Store
+from publisher.visit import Visitor
 from publisher.watcher import LOOK_EVERY_S, try_to_settle, watch
-from publisher.writer import Writer
+from publisher.writer import Files, Writer
 from settings.address import split_address
-from trust import PrivateKey, Root, read_root
 
 # The longest wait for an answer of Redis, in seconds: an author waits meanwhile.
 REDIS_TIMEOUT_S = 0.5
@@ -73,28 +76,39 @@ async def serve(
         look_every_s: the watcher's pause between two looks at Redis.
 
     Raises:
-        PublisherError: the store or the keys cannot be used.
-        TrustError: the root or a key cannot be read, or the root has expired.
+        PublisherError: the store, the keys or the chain of roots cannot be used.
+        TrustError: the root cannot be read, or has expired.
         ChannelError: the address of Redis is none, or it would drop documents.
         OSError: a file cannot be read, or the address not be listened on.
         ValueError: the token file holds none.
     """
     async with AsyncExitStack() as stack:
-        root = load_root(settings, clock())
         token = read_token(settings)
-        writer = await _open_writer(settings, root, stack)
+        writer = await _open_writer(settings, stack, clock())
         # Before the first author comes, so that what is published at once is also distributed at once.
         await try_to_settle(writer, clock())
         await stack.enter_async_context(_watching(writer, clock, look_every_s))
         yield Running(await _listen(Api(writer, token, clock).make_app(), settings, stack))
 
 
-def load_root(settings: Settings, now: int) -> Root:
-    """Returns the root of the workspace; raises OSError, TrustError, or KeyMismatchError for another workspace's."""
-    root = read_root(settings.root.read_bytes(), now)
-    if root.workspace != settings.workspace:
-        raise KeyMismatchError(f"expected a root of workspace {settings.workspace!r}, got one of {root.workspace!r}")
-    return root
+def load_chain(settings: Settings, seen: Mapping[int, bytes], now: int) -> Chain:
+    """Returns the chain of roots that ends with the one in the settings.
+
+    Raises:
+        OSError: a root file cannot be read.
+        TrustError, RootChainError: as `link_roots`.
+        KeyMismatchError: it is another workspace's.
+    """
+
+    def find(number: int) -> bytes | None:
+        path = name_root(settings.root, number)
+        return path.read_bytes() if path.exists() else None
+
+    chain = link_roots(settings.root.read_bytes(), seen, find, now)
+    got = chain.root.workspace
+    if got != settings.workspace:
+        raise KeyMismatchError(f"expected a root of workspace {settings.workspace!r}, got one of {got!r}")
+    return chain
 
 
 def read_token(settings: Settings) -> str:
@@ -106,19 +120,31 @@ def read_token(settings: Settings) -> str:
     return token
 
 
-async def _open_writer(settings: Settings, root: Root, stack: AsyncExitStack) -> Writer:
-    offer_key = PrivateKey.from_json(settings.offer_key.read_bytes())
-    channel_key = PrivateKey.from_json(settings.channel_key.read_bytes())
-    signer = Signer(root, offer_key, channel_key, settings.offer_days)
+async def _open_writer(settings: Settings, stack: AsyncExitStack, now: int) -> Writer:
+    store = stack.enter_context(Store(settings.folder, settings.workspace))
+    chain = load_chain(settings, store.read_roots(), now)
+    offer_keys = [_open_key(address) for address in settings.offer_keys]
+    signer = Signer(chain.root, offer_keys, _open_key(settings.channel_key), settings.offer_days)
     client = connect(settings.redis, REDIS_TIMEOUT_S)
     stack.push_async_callback(client.aclose)
     await _check_redis(client)
-    feed = Feed(settings.redis, settings.workspace, root.keys("channel"), patience=Patience(answer_s=REDIS_TIMEOUT_S))
+    keys, patience = chain.root.keys("channel"), Patience(answer_s=REDIS_TIMEOUT_S)
+    feed = Feed(settings.redis, settings.workspace, keys, epoch=chain.root.epoch, patience=patience)
     stack.push_async_callback(feed.close)
-    store = stack.enter_context(Store(settings.folder, settings.workspace))
-    writer = Writer(store, signer, Sender(client, settings.workspace), feed)
+    sender = Sender(client, settings.workspace)
+    # Only now: a root that was seen once cannot be gone back behind, so it has to be one that works.
+    store.follow(chain.documents, chain.root.epoch)
+    visitor = None if settings.unchecked_files else await stack.enter_async_context(Visitor())
+    writer = Writer(store, chain, signer, sender, feed, files=Files(settings.files, visitor) if visitor else None)
     stack.callback(writer.close)
     return writer
+
+
+def _open_key(address: str) -> trust.Signer:
+    try:
+        return open_signer(address)
+    except CustodyError as error:
+        raise SigningError(f"a key cannot be had: {error}") from error
 
 
 async def _check_redis(client: Redis) -> None:

@@ -1,13 +1,15 @@
 """The offers of a document: the signed word that its packages may be installed now. Pure: time comes in as a value."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from channel import Position
 from publisher.errors import BadDocumentError
 from ruleset.model import Offers, Package, Program
-from trust import ClaimError, Offer, PrivateKey, TransferClaim, sign_offer
+from trust import ClaimError, Offer, Role, SignatureError, Signer, TransferClaim, TrustError, sign_offer, verify_offer
+
+_Action = Literal["install", "rollback", "remove"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,41 +23,59 @@ class Terms:
     expires: int
 
 
-def make_offers(program: Program, terms: Terms, key: PrivateKey) -> Offers:
+def make_offers(program: Program, terms: Terms, keys: Sequence[Signer]) -> Offers:
     """Returns the offers of a complete document: for every package that a release may give, and for a take-down.
+
+    Each is signed by all of the keys, and carries the document's floor.
 
     Raises:
         BadDocumentError: a package cannot be offered as it stands.
     """
-    releases = [release for release in program.releases if release.state != "ended"]
-    return Offers(
-        expires=terms.expires,
-        install=_offer_each("install", {release.package for release in releases}, program, terms, key),
-        rollback=_offer_each("rollback", {one.package for one in releases if one.rollback}, program, terms, key),
-        remove=_sign("remove", terms, key) if program.taken_down else "",
-    )
-
-
-def _offer_each(
-    action: Literal["install", "rollback"], versions: Iterable[str], program: Program, terms: Terms, key: PrivateKey
-) -> dict[str, str]:
-    offers = {}
-    for version in sorted(versions):
+    signed: dict[_Action, dict[str, str]] = {"install": {}, "rollback": {}, "remove": {}}
+    for action, version in _list_wanted(program):
         try:
-            offers[version] = _sign(action, terms, key, version, program.packages[version])
-        except (ClaimError, ValueError) as error:
-            raise BadDocumentError(f"$.packages[{version!r}]", f"it cannot be offered: {error}") from error
-    return offers
+            signed[action][version] = sign_offer(_make(action, version, program, terms), *keys)
+        except (ClaimError, SignatureError, ValueError) as error:
+            path = f"$.packages[{version!r}]" if version else "$"
+            raise BadDocumentError(path, f"it cannot be offered: {error}") from error
+    return Offers(terms.expires, signed["install"], signed["rollback"], signed["remove"].get("", ""))
 
 
-def _sign(
-    action: Literal["install", "rollback", "remove"],
-    terms: Terms,
-    key: PrivateKey,
-    version: str = "",
-    package: Package | None = None,
-) -> str:
-    offer = Offer(
+def check_offers(program: Program, role: Role) -> None:
+    """Returns if a published document has every offer that it should have, each about this very document.
+
+    Raises:
+        BadDocumentError: names the first place where not.
+    """
+    offers = program.offers
+    if offers is None:
+        raise BadDocumentError("$.offers", "expected a published document, got one without offers")
+    position = Position(program.epoch, program.revision)
+    tokens = {"install": offers.install, "rollback": offers.rollback, "remove": {"": offers.remove}}
+    for action, version in _list_wanted(program):
+        path = f"$.offers.{action}[{version!r}]" if version else f"$.offers.{action}"
+        try:
+            claim = verify_offer(tokens[action].get(version, ""), role)
+            terms = Terms(program.workspace, program.program, position, claim.issued, offers.expires)
+            is_true = claim == _make(action, version, program, terms)
+        except (TrustError, KeyError, ValueError) as error:
+            raise BadDocumentError(path, f"expected an offer of just what the document says: {error}") from error
+        if not is_true:
+            raise BadDocumentError(path, "expected an offer of just what the document says, got another")
+
+
+def _list_wanted(program: Program) -> list[tuple[_Action, str]]:
+    """What a document is to have offers for: each action with its version, which a removal has not."""
+    releases = [release for release in program.releases if release.state != "ended"]
+    wanted: list[tuple[_Action, str]] = []
+    wanted += [("install", version) for version in sorted({release.package for release in releases})]
+    wanted += [("rollback", version) for version in sorted({one.package for one in releases if one.rollback})]
+    return [*wanted, ("remove", "")] if program.taken_down else wanted
+
+
+def _make(action: _Action, version: str, program: Program, terms: Terms) -> Offer:
+    package = program.packages[version] if version else None
+    return Offer(
         workspace=terms.workspace,
         program=terms.program,
         action=action,
@@ -66,8 +86,8 @@ def _sign(
         issued=terms.issued,
         expires=terms.expires,
         transfers=_list_transfers(package) if package else (),
+        floor=program.floor,
     )
-    return sign_offer(offer, key)
 
 
 def _list_transfers(package: Package) -> tuple[TransferClaim, ...]:

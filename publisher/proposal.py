@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from channel import DocumentName, Position
-from publisher.draft import Doubt, compile_draft, complete, find_doubts, read_author
+from publisher.draft import Doubt, check_floor, compile_draft, complete, find_doubts, read_author
 from publisher.precondition import Precondition
 from publisher.signer import Signer
 from publisher.store import Record, Signed
-from ruleset.document import encode, parse_program
+from ruleset.document import parse_program
+from ruleset.model import Program
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +46,18 @@ class Proposal:
         Raises:
             PreconditionRequiredError, ConflictError: the current record is not the one that the author has seen.
             BadDocumentError: the document cannot be published.
+            SigningError: a key could not be used.
         """
+        program = self.judge(current)
+        return self._signer.sign(program, position, self._now) if program else None
+
+    def judge(self, current: Record | None) -> Program | None:
+        """Returns the document, complete; None where it is the current one already. Raises what `build` raises."""
         self._precondition.check_write(current.position.revision if current else None)
-        program = complete(self._author, parse_program(current.signed.author) if current else None, self._randomness)
-        self.doubts = find_doubts(compile_draft(program), self._now)
+        known = parse_program(current.signed.author) if current else None
+        program = complete(self._author, known, self._randomness)
+        compiled = compile_draft(program)
+        check_floor(program, compiled)
+        self.doubts = find_doubts(program, compiled, self._now)
         self._signer.check_packages(program)
-        if current and encode(program) == current.signed.author:
-            return None
-        return self._signer.sign(program, position, self._now)
+        return None if program == known else program

@@ -6,38 +6,45 @@ block: one thread calls them, one after the other.
 
 import fcntl
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Self
 
-from channel import DocumentName, Position
+from channel import FIRST_EPOCH, MAX_COUNTER, DocumentName, Position
 from publisher import schema
-from publisher.errors import StoreError
+from publisher.errors import EpochExhaustedError, StoreError
 
 FILE_NAME = "publisher.db"
 LOCK_NAME = "publisher.lock"
-FIRST_EPOCH = 1
+# A new epoch goes on with the numbers of the one before, so that no entity tag comes twice, unless these are used up.
+MAX_CONTINUED_REVISION = MAX_COUNTER // 2
 # Revisions kept of each document, for explaining what a device got.
 HISTORY_LENGTH = 1_000
 
 _COLUMNS = (
-    "SELECT d.kind, d.id, r.epoch, r.revision, r.author, r.envelope, r.renew_at"
+    "SELECT d.kind, d.id, r.epoch, r.revision, r.author, r.envelope, r.renew_at, r.root"
     " FROM document d JOIN revision r ON r.kind = d.kind AND r.id = d.id"
 )
 _CURRENT = f"{_COLUMNS} AND r.epoch = d.epoch AND r.revision = d.revision"
 _SENT = f"{_COLUMNS} AND r.epoch = d.sent_epoch AND r.revision = d.sent_revision"
+_NEWEST_ROOT = "coalesce((SELECT max(number) FROM root), 0)"
+_IS_STALE = f"d.root <> {_NEWEST_ROOT}"
 _IS_PENDING = "(d.epoch <> d.sent_epoch OR d.revision <> d.sent_revision)"
 
 
 @dataclass(frozen=True, slots=True)
 class Signed:
-    """A document, ready to be kept: as its author wrote it, as it is published, and when to renew it (seconds)."""
+    """A document, ready to be kept: as its author wrote it, as it is published, and when to renew it (seconds).
+
+    `root` is the number of the root under which it was signed.
+    """
 
     author: bytes
     envelope: bytes
     renew_at: int
+    root: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +65,25 @@ class StoreState:
         documents: how many documents Redis was last known to hold.
         pending: how many documents have a revision that Redis was never known to hold.
         renew_at: when the first document has to be renewed (seconds); None without documents.
+        epoch: the one that is published in.
+        stale: how many documents were signed under an earlier root than the newest.
     """
 
     sent: Position
     documents: int
     pending: int
     renew_at: int | None
+    epoch: int = FIRST_EPOCH
+    stale: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A file at a public address, and what it has to be."""
+
+    url: str
+    size: int
+    sha256: str
 
 
 # Signs what comes next for a document: gets its current record and the position to sign for; None leaves it as it is.
@@ -103,7 +123,42 @@ class Store:
         with _report():
             documents, renew_at = self._row("SELECT coalesce(sum(sent_epoch > 0), 0), min(renew_at) FROM document")
             (pending,) = self._row(f"SELECT count(*) FROM document d WHERE {_IS_PENDING}")  # noqa: S608, a constant
-            return StoreState(self._read_sent(), documents, pending, renew_at)
+            (stale,) = self._row(f"SELECT count(*) FROM document d WHERE {_IS_STALE}")  # noqa: S608, a constant
+            return StoreState(self._read_sent(), documents, pending, renew_at, self._read_last().epoch, stale)
+
+    def read_roots(self) -> dict[int, bytes]:
+        """Returns the root documents that this store has seen, by number."""
+        with _report():
+            return dict(self._db.execute("SELECT number, document FROM root ORDER BY number"))
+
+    def follow(self, roots: Mapping[int, bytes], epoch: int) -> None:
+        """Keeps a chain of root documents and begins the epoch of its last one, if that is not this one already.
+
+        Raises:
+            StoreError: this store has published in a later epoch: the root is not this store's.
+        """
+        with self._transaction():
+            last = self._read_last()
+            if last.epoch > epoch:
+                raise StoreError(f"expected a root of epoch {last.epoch}, which this store has come to, got {epoch}")
+            self._db.executemany("INSERT OR IGNORE INTO root (number, document) VALUES (?, ?)", roots.items())
+            if last.epoch < epoch:
+                revision = last.revision if last.revision <= MAX_CONTINUED_REVISION else 0
+                self._raise_last(Position(epoch, revision))
+
+    def find_unseen(self, places: Iterable[Place]) -> list[Place]:
+        """Returns those of the places that were never found to be right."""
+        sql = "SELECT count(*) FROM visit WHERE url = ? AND size = ? AND sha256 = ?"
+        with _report():
+            return [one for one in places if self._row(sql, one.url, one.size, one.sha256) == (0,)]
+
+    def note_visit(self, place: Place, now: int) -> None:
+        """Remembers that the file at a place is what it has to be."""
+        with self._transaction():
+            self._db.execute(
+                "INSERT OR REPLACE INTO visit (url, size, sha256, at) VALUES (?, ?, ?, ?)",
+                (place.url, place.size, place.sha256, now),
+            )
 
     def read_target(self, name: DocumentName) -> tuple[Position, int]:
         """Returns where Redis was last known to stand, and how many documents it holds once it holds this one too."""
@@ -114,7 +169,7 @@ class Store:
     def read_next(self, name: DocumentName) -> tuple[Record | None, Position]:
         """Returns a document's current record and the position that the next publication would get."""
         with _report():
-            return self._find(name), self._read_last().next
+            return self._find(name), self._read_next()
 
     def find(self, name: DocumentName) -> tuple[Record, bool] | None:
         """Returns a document's current record, and whether Redis was ever known to hold it; None without one."""
@@ -130,7 +185,7 @@ class Store:
 
     def read_history(self, name: DocumentName) -> list[Record]:
         """Returns what is kept of a document's revisions, newest first."""
-        columns = "kind, id, epoch, revision, author, envelope, renew_at"
+        columns = "kind, id, epoch, revision, author, envelope, renew_at, root"
         with _report():
             return self._records(
                 f"SELECT {columns} FROM revision WHERE kind = ? AND id = ? ORDER BY epoch DESC, revision DESC",  # noqa: S608
@@ -152,13 +207,18 @@ class Store:
         with _report():
             return self._records(f"{_CURRENT} WHERE d.renew_at <= ? ORDER BY d.renew_at LIMIT ?", now, limit)
 
+    def read_stale(self, limit: int) -> list[Record]:
+        """Returns documents that were signed under an earlier root than the newest, oldest first."""
+        with _report():
+            return self._records(f"{_CURRENT} WHERE {_IS_STALE} ORDER BY r.epoch, r.revision LIMIT ?", limit)
+
     def commit(self, name: DocumentName, build: Build, now: int) -> Record | None:
         """Keeps what `build` returns as the document's new revision, at the next position; None if it returns None.
 
         Whatever `build` raises leaves the store as it was.
         """
         with self._transaction():
-            position = self._read_last().next
+            position = self._read_next()
             signed = build(self._find(name), position)
             if signed is None:
                 return None
@@ -180,6 +240,21 @@ class Store:
                 self._point(sent)
             else:
                 self._db.execute("DELETE FROM document WHERE kind = ? AND id = ?", record.name)
+
+    def postpone(self, record: Record, renew_at: int) -> None:
+        """Leaves a current record that cannot be signed anew as it is until a later time (seconds)."""
+        with self._transaction():
+            for table in ("document", "revision"):
+                self._db.execute(
+                    f"UPDATE {table} SET renew_at = ?, root = {_NEWEST_ROOT}"  # noqa: S608, constants
+                    " WHERE kind = ? AND id = ? AND epoch = ? AND revision = ?",
+                    (renew_at, *record.name, *record.position),
+                )
+
+    def pass_by(self, position: Position) -> None:
+        """Gives out no position up to this one any more: somebody has been seen there."""
+        with self._transaction():
+            self._raise_last(position)
 
     def acknowledge(self, record: Record) -> None:
         """Notes that Redis holds a record, and stands at its position."""
@@ -207,7 +282,10 @@ class Store:
         (version,) = self._row("PRAGMA user_version")
         if version == 0:
             self._db.executescript(schema.CREATE)
-        elif version != schema.VERSION:
+        while version in schema.MIGRATIONS:
+            self._db.executescript(schema.MIGRATIONS[version])
+            (version,) = self._row("PRAGMA user_version")
+        if version not in (0, schema.VERSION):
             raise StoreError(f"expected a store of schema {schema.VERSION}, got {version}: it is another release's")
         self._db.execute(
             "INSERT INTO workspace SELECT ?, ?, 0, ?, 0 WHERE NOT EXISTS (SELECT * FROM workspace)",
@@ -235,8 +313,8 @@ class Store:
 
     def _records(self, sql: str, *values: Any) -> list[Record]:
         return [
-            Record(DocumentName(kind, id_), Position(epoch, revision), Signed(author, envelope, renew_at))
-            for kind, id_, epoch, revision, author, envelope, renew_at in self._db.execute(sql, values)
+            Record(DocumentName(kind, id_), Position(epoch, revision), Signed(author, envelope, renew_at, root))
+            for kind, id_, epoch, revision, author, envelope, renew_at, root in self._db.execute(sql, values)
         ]
 
     def _find(self, name: DocumentName) -> Record | None:
@@ -248,6 +326,13 @@ class Store:
 
     def _read_last(self) -> Position:
         return Position(*self._row("SELECT epoch, revision FROM workspace"))
+
+    def _read_next(self) -> Position:
+        last = self._read_last()
+        if last.revision >= MAX_COUNTER:
+            wanted = f"expected a revision below {MAX_COUNTER} to go on from, got {last}"
+            raise EpochExhaustedError(f"{wanted}: begin a new epoch, with a new root")
+        return last.next
 
     def _read_sent(self) -> Position:
         return Position(*self._row("SELECT sent_epoch, sent_revision FROM workspace"))
@@ -267,9 +352,9 @@ class Store:
     def _keep(self, record: Record, now: int) -> None:
         signed = record.signed
         self._db.execute(
-            "INSERT OR REPLACE INTO revision (kind, id, epoch, revision, at, renew_at, author, envelope)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            (*record.name, *record.position, now, signed.renew_at, signed.author, signed.envelope),
+            "INSERT OR REPLACE INTO revision (kind, id, epoch, revision, at, renew_at, author, envelope, root)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (*record.name, *record.position, now, signed.renew_at, signed.author, signed.envelope, signed.root),
         )
         self._cut_history(record.name)
 
@@ -290,10 +375,10 @@ class Store:
 
     def _point(self, record: Record) -> None:
         self._db.execute(
-            "INSERT INTO document (kind, id, epoch, revision, renew_at, sent_epoch, sent_revision)"
-            " VALUES (?, ?, ?, ?, ?, 0, 0) ON CONFLICT (kind, id) DO UPDATE"
-            " SET epoch = excluded.epoch, revision = excluded.revision, renew_at = excluded.renew_at",
-            (*record.name, *record.position, record.signed.renew_at),
+            "INSERT INTO document (kind, id, epoch, revision, renew_at, root, sent_epoch, sent_revision)"
+            " VALUES (?, ?, ?, ?, ?, ?, 0, 0) ON CONFLICT (kind, id) DO UPDATE SET epoch = excluded.epoch,"
+            " revision = excluded.revision, renew_at = excluded.renew_at, root = excluded.root",
+            (*record.name, *record.position, record.signed.renew_at, record.signed.root),
         )
 
     def _has_kept(self, record: Record) -> bool:
@@ -304,7 +389,7 @@ class Store:
         return bool(found == (record.signed.envelope,))
 
     def _renumber(self, record: Record, resign: Resign, now: int) -> None:
-        position = self._read_last().next
+        position = self._read_next()
         renumbered = Record(record.name, position, resign(record, position))
         self._raise_last(position)
         self._forget(record)

@@ -11,13 +11,16 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from channel import NOWHERE, ChannelError, Head, Position
-from publisher.errors import PublisherError
+from channel import NOWHERE, ChannelError, FoundHead, Head, Position
+from publisher.errors import FastForwardError, PublisherError
 from publisher.store import StoreState
 
 # A head is believed for 7 days; one that is an hour old shows a reader that the publisher lives.
 HEAD_RENEWAL_S = 3_600
 LOOK_EVERY_S = 1.0
+# Another publisher of the workspace would take decades to get so far ahead, at a thousand publications a second: who
+# is there has stolen a key, and would have this one use up its revisions.
+MAX_LEAD = 1 << 40
 
 _log = logging.getLogger("graywave.publisher")
 
@@ -26,19 +29,33 @@ class Act(StrEnum):
     """What the writer has to do next."""
 
     REST = "rest"
+    ROOT = "root"
+    DISCARD = "discard"
     ADOPT = "adopt"
     RESTORE = "restore"
     SEND = "send"
+    RESIGN = "resign"
     SIGN = "sign"
     RENEW = "renew"
 
 
 @dataclass(frozen=True, slots=True)
 class RedisState:
-    """Where Redis stands: its verified head, and how many documents its index names."""
+    """Where Redis stands.
+
+    Args:
+        head: the one that lies there, if it is believed.
+        documents: how many documents its index names.
+        found: what lies there as the head, believed or not.
+        claimed: where a head that is not believed says to stand, if it can be read.
+        has_root: whether the newest root document lies there.
+    """
 
     head: Head | None
     documents: int
+    found: FoundHead | None = None
+    claimed: Position | None = None
+    has_root: bool = True
 
     @property
     def position(self) -> Position:
@@ -49,23 +66,42 @@ class RedisState:
 def decide(now: int, store: StoreState, redis: RedisState) -> Act:
     """Returns what to do next (now in seconds); after it, look again.
 
-    1. Redis is further than was sent from here: learn what it has, and never give its revisions out again.
-    2. It is empty or older, or documents are missing: put back what it had.
-    3. Something was published while it was away: send it.
-    4. Its head is an hour old, or from a clock that has since been set back: sign it anew.
-    5. Offers are past half their life: publish their documents anew.
+    1. The newest root is not there: put it there, so that readers can judge all else by it.
+    2. The head is not to be believed: by a key that was replaced, of a later epoch than the root's, or of an earlier
+       one that went on without this publisher. Throw it away, learning nothing from it.
+    3. Redis is further than was sent from here: learn what it has, and never give its revisions out again.
+    4. It is empty or older, or documents are missing: put back what it had.
+    5. Something was published while it was away: send it.
+    6. Documents were signed under an earlier root: publish them anew.
+    7. Its head is an hour old, or from a clock that has since been set back: sign it anew.
+    8. Offers are past half their life: publish their documents anew.
+
+    Raises:
+        FastForwardError: it is so much further that nothing may be learnt from it.
     """
+    if not redis.has_root:
+        return Act.ROOT
+    if redis.head is None:
+        return Act.DISCARD if redis.found else Act.RESTORE
     if redis.position > store.sent:
-        return Act.ADOPT
-    if redis.head is None or redis.position < store.sent or redis.documents < store.documents:
-        return Act.RESTORE
-    if store.pending:
-        return Act.SEND
-    if abs(now - redis.head.issued) >= HEAD_RENEWAL_S:
-        return Act.SIGN
-    if store.renew_at is not None and store.renew_at <= now:
-        return Act.RENEW
-    return Act.REST
+        return _judge_lead(store, redis.position)
+    wanted = {
+        Act.RESTORE: redis.position < store.sent or redis.documents < store.documents,
+        Act.SEND: store.pending > 0,
+        Act.RESIGN: store.stale > 0,
+        Act.SIGN: abs(now - redis.head.issued) >= HEAD_RENEWAL_S,
+        Act.RENEW: store.renew_at is not None and store.renew_at <= now,
+    }
+    return next((act for act, is_wanted in wanted.items() if is_wanted), Act.REST)
+
+
+def _judge_lead(store: StoreState, position: Position) -> Act:
+    if position.epoch < store.epoch:
+        return Act.DISCARD
+    if position.revision > MAX_LEAD + (store.sent.revision if position.epoch == store.sent.epoch else 0):
+        wanted = f"expected a head at most {MAX_LEAD} revisions beyond {store.sent}, got {position}"
+        raise FastForwardError(f"{wanted}: somebody may have a channel key; a new root replaces it, in a new epoch")
+    return Act.ADOPT
 
 
 class Settler(Protocol):

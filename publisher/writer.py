@@ -7,7 +7,7 @@ What is published is on disk before anybody hears of it. Documents are judged by
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar, TypeVarTuple
@@ -23,14 +23,18 @@ from channel import (
     SealedDocument,
     Sender,
 )
+from publisher.chain import UNFOUND, Chain, judge_found
 from publisher.draft import Doubt
 from publisher.errors import BadDocumentError, ContendedError, UnknownDocumentError
+from publisher.post import RootPost
 from publisher.proposal import Proposal, Wish
 from publisher.signer import Signer
-from publisher.store import Record, Resign, Store, StoreState
+from publisher.store import Place, Record, Resign, Signed, Store, StoreState
+from publisher.visit import Visitor, list_places
 from publisher.watcher import Act, RedisState, decide
 from ruleset.document import parse_program
 from ruleset.errors import DocumentError
+from ruleset.model import Program
 
 # How long an author waits for Redis before the answer is "not yet distributed", in seconds.
 SEND_PATIENCE_S = 1.0
@@ -39,7 +43,10 @@ MAX_TRIES = 5
 # Acts between two looks of the watcher, and documents sent or renewed in one of them: authors wait meanwhile.
 MAX_ACTS = 8
 SEND_CHUNK = 100
+RESIGN_CHUNK = 100
 RENEW_CHUNK = 20
+# When a document that could not be signed anew is tried again, in seconds.
+POSTPONE_S = 86_400
 RANDOM_BYTES = 32
 
 _log = logging.getLogger("graywave.publisher")
@@ -74,26 +81,51 @@ class _View:
     redis: RedisState
 
 
+@dataclass(frozen=True, slots=True)
+class Files:
+    """Where devices get what has no host in its address, and who looks whether it is there."""
+
+    base: str
+    visitor: Visitor
+
+
 class Writer:
     """Publishes a workspace's documents.
 
     Args:
         store: the truth; used by one thread, which this class owns. The caller closes it, after `close`.
+        chain: the workspace's roots, which the store follows.
         signer: judges packages, and signs.
         sender: writes to Redis.
         feed: reads from Redis.
+        files: sees to it that every file is there before a document names it; None publishes unchecked.
         draw: so many unpredictable bytes.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, it brings all of these together
         self,
         store: Store,
+        chain: Chain,
         signer: Signer,
         sender: Sender,
         feed: Feed,
+        *,
+        files: Files | None = None,
         draw: Callable[[int], bytes] = secrets.token_bytes,
     ) -> None:
-        self._store, self._signer, self._sender, self._feed, self._draw = store, signer, sender, feed, draw
+        self._store, self._chain, self._signer, self._sender, self._feed = store, chain, signer, sender, feed
+        self._files, self._draw = files, draw
+        self._roots = RootPost(chain, sender, feed)
+        self._doings: Mapping[Act, Callable[[_View], Awaitable[None]]] = {
+            Act.ROOT: self._put_roots,
+            Act.DISCARD: self._throw_away,
+            Act.ADOPT: self._adopt,
+            Act.RESTORE: self._restore,
+            Act.SEND: self._send_pending,
+            Act.RESIGN: self._resign,
+            Act.SIGN: self._sign,
+            Act.RENEW: self._renew,
+        }
         self._thread = ThreadPoolExecutor(1, "store")
         self._lock = asyncio.Lock()
         self._is_settled = False
@@ -107,11 +139,16 @@ class Writer:
         """Publishes what an author wants: durably when this returns, and in Redis if that can be reached.
 
         Raises:
-            BadDocumentError, PreconditionRequiredError, ConflictError: as `Proposal`; nothing was changed.
+            BadDocumentError, PreconditionRequiredError, ConflictError: as `Proposal`, or a file is not as the document
+                says; nothing was changed.
             ContendedError: another publisher was faster, MAX_TRIES times; nothing was changed.
+            EpochExhaustedError: no revision is left; nothing was changed.
+            SigningError: a key could not be used; nothing was changed.
             StoreError: it could not be kept.
         """
         proposal = Proposal(wish, self._signer, self._draw(RANDOM_BYTES), now)
+        # Before the lock: files may take minutes, and other authors do not wait for them.
+        await self._visit(proposal, now)
         async with self._lock:
             for _ in range(MAX_TRIES):
                 outcome = await self._try_to_put(proposal, now)
@@ -123,10 +160,13 @@ class Writer:
         """Returns what `put` would do, and does nothing; raises what `put` would raise."""
         proposal = Proposal(wish, self._signer, self._draw(RANDOM_BYTES), now)
         current, position = await self._run(self._store.read_next, wish.name)
-        signed = await self._run(proposal.build, current, position)
-        if signed is None:
+        program = await self._run(proposal.judge, current)
+        self._list_places(program)
+        if program is None:
             current, _ = await self.find(wish.name)
             return Preview(current.position, is_changed=False, author=current.signed.author, doubts=proposal.doubts)
+        # Signed all the same: only so is it known whether it fits with its offers.
+        signed = await self._run(self._signer.sign, program, position, now)
         return Preview(position, is_changed=True, author=signed.author, doubts=proposal.doubts)
 
     async def find(self, name: DocumentName) -> tuple[Record, bool]:
@@ -164,6 +204,18 @@ class Writer:
         """Ends the thread; nothing may be asked afterwards."""
         self._thread.shutdown()
 
+    async def _visit(self, proposal: Proposal, now: int) -> None:
+        """Returns when every file that a proposal names has been fetched, now or once before, and is right."""
+        current, _ = await self._run(self._store.read_next, proposal.name)
+        places = self._list_places(await self._run(proposal.judge, current))
+        unseen = await self._run(self._store.find_unseen, places)
+        if self._files and unseen:
+            wanted = {place: places[place] for place in unseen}
+            await self._files.visitor.visit(wanted, lambda place: self._run(self._store.note_visit, place, now))
+
+    def _list_places(self, program: Program | None) -> Mapping[Place, str]:
+        return list_places(program, self._files.base) if program and self._files else {}
+
     async def _try_to_put(self, proposal: Proposal, now: int) -> Outcome | None:
         """What became of it; None where another publisher was faster, and it was taken back."""
         record = await self._run(self._store.commit, proposal.name, proposal.build, now)
@@ -198,7 +250,7 @@ class Writer:
 
     async def _send(self, record: Record, now: int) -> Published | Conflict:
         expected, documents = await self._run(self._store.read_target, record.name)
-        head = self._signer.sign_head(record.position, documents, now)
+        head = await self._run(self._signer.sign_head, record.position, documents, now)
         outcome = await self._sender.publish(_seal(record), head, expected)
         if isinstance(outcome, Published):
             await self._run(self._store.acknowledge, record)
@@ -211,7 +263,7 @@ class Writer:
             for _ in range(MAX_ACTS):
                 view = await self._look(now)
                 act = decide(now, view.store, view.redis)
-                self._is_settled = act in (Act.REST, Act.SIGN, Act.RENEW)
+                self._is_settled = act in (Act.REST, Act.RESIGN, Act.SIGN, Act.RENEW)
                 await self._do(act, view)
                 if act in (Act.REST, Act.RENEW):
                     return
@@ -220,32 +272,58 @@ class Writer:
             raise
 
     async def _look(self, now: int) -> _View:
-        redis = RedisState(await self._feed.read_head(), await self._feed.count())
+        has_root = await self._roots.is_there()
+        found = await self._feed.find_head()
+        judged = judge_found(found, self._chain) if found else UNFOUND
+        redis = RedisState(judged.head, await self._feed.count(), found, judged.claimed, has_root)
         return _View(now, await self._run(self._store.read_state), redis)
 
     async def _do(self, act: Act, view: _View) -> None:
         if act is not Act.REST:
             _log.info("%s: the store has sent up to %s, redis is at %s", act, view.store.sent, view.redis.position)
-        match act:
-            case Act.ADOPT:
-                await self._adopt(view)
-            case Act.RESTORE:
-                await self._restore(view, await self._run(self._store.read_sent))
-            case Act.SEND:
-                await self._send_each(await self._run(self._store.read_pending, SEND_CHUNK), view.now)
-            case Act.SIGN:
-                await self._restore(view, [])
-            case Act.RENEW:
-                await self._renew(view.now)
-            case Act.REST:
-                pass
+            await self._doings[act](view)
+
+    async def _put_roots(self, _: _View) -> None:
+        await self._roots.put()
+
+    async def _throw_away(self, view: _View) -> None:
+        found, claimed = view.redis.found, view.redis.claimed
+        _log.warning("the head in redis is not believed, nothing is learnt from it: it claims to be at %s", claimed)
+        if claimed and claimed.epoch == view.store.epoch:
+            # Under a key that was replaced since: readers have been there, and go to no lower position.
+            await self._run(self._store.pass_by, claimed)
+        if found:
+            await self._sender.discard(found)
 
     async def _adopt(self, view: _View) -> None:
         index = await self._feed.index()
         names = [name for name, position in index.items() if position > view.store.sent]
         read = map(self._read, names, await self._feed.fetch(names))
-        found = [record for record in read if record and record.position > view.store.sent]
+        found = [record for record in read if record and view.store.sent < record.position <= view.redis.position]
+        for record in found:
+            _log.warning("%s at %s was learnt from redis", record.name, record.position)
         await self._run(self._store.adopt, found, view.redis.position, self._make_resign(view.now), view.now)
+
+    async def _restore(self, view: _View) -> None:
+        await self._put_back(view, await self._run(self._store.read_sent))
+
+    async def _sign(self, view: _View) -> None:
+        await self._put_back(view, [])
+
+    async def _put_back(self, view: _View, records: Sequence[Record]) -> None:
+        head = await self._run(self._signer.sign_head, view.store.sent, view.store.documents, view.now)
+        await self._sender.restore([_seal(record) for record in records], view.store.sent, head)
+
+    async def _send_pending(self, view: _View) -> None:
+        for record in await self._run(self._store.read_pending, SEND_CHUNK):
+            if isinstance(await self._send(record, view.now), Conflict):
+                return
+
+    async def _resign(self, view: _View) -> None:
+        await self._republish(await self._run(self._store.read_stale, RESIGN_CHUNK), view.now)
+
+    async def _renew(self, view: _View) -> None:
+        await self._republish(await self._run(self._store.read_due, view.now, RENEW_CHUNK), view.now)
 
     def _read(self, name: DocumentName, envelope: bytes | None) -> Record | None:
         """What Redis holds of a document, if this workspace's publisher has sealed it."""
@@ -255,25 +333,39 @@ class Writer:
             _log.error("%s in redis is not believed: %s", name, error)
             return None
 
-    async def _restore(self, view: _View, records: Sequence[Record]) -> None:
-        head = self._signer.sign_head(view.store.sent, view.store.documents, view.now)
-        await self._sender.restore([_seal(record) for record in records], view.store.sent, head)
-
-    async def _renew(self, now: int) -> None:
+    async def _republish(self, records: Iterable[Record], now: int) -> None:
+        """Signs and sends documents anew, one after the other, as their authors wrote them."""
         resign = self._make_resign(now)
-        for record in await self._run(self._store.read_due, now, RENEW_CHUNK):
-            renewed = await self._run(
-                self._store.commit, record.name, lambda current, position: current and resign(current, position), now
-            )
-            await self._send_each([renewed] if renewed else [], now)
+        for record in records:
+            try:
+                renewed = await self._run(
+                    self._store.commit,
+                    record.name,
+                    lambda current, position: current and resign(current, position),
+                    now,
+                )
+            except (BadDocumentError, DocumentError) as error:
+                # One that cannot be signed any more must not keep back the others.
+                _log.error("%s is left at %s, and not signed anew: %s", record.name, record.position, error)
+                await self._run(self._store.postpone, record, now + POSTPONE_S)
+                continue
+            if renewed and isinstance(await self._send(renewed, now), Conflict):
+                await self._run(self._store.withdraw, renewed)
+                return
 
     def _make_resign(self, now: int) -> Resign:
-        return lambda record, position: self._signer.sign(parse_program(record.signed.author), position, now)
+        def resign(record: Record, position: Position) -> Signed:
+            program = parse_program(record.signed.author)
+            self._warn_of_packages(record.name, program)
+            return self._signer.sign(program, position, now)
 
-    async def _send_each(self, records: Iterable[Record], now: int) -> None:
-        for record in records:
-            if isinstance(await self._send(record, now), Conflict):
-                return
+        return resign
+
+    def _warn_of_packages(self, name: DocumentName, program: Program) -> None:
+        try:
+            self._signer.check_packages(program)
+        except BadDocumentError as error:
+            _log.warning("%s names a package that devices refuse under this root: %s", name, error)
 
     async def _run(self, call: Callable[[*_Arguments], _Result], *arguments: *_Arguments) -> _Result:
         """Calls the store in its thread: one call after the other, and none of them in the loop's."""

@@ -3,6 +3,7 @@
 from channel import (
     ChannelError,
     EnvelopeError,
+    EpochError,
     KeyNameError,
     LinkAwayError,
     LinkError,
@@ -22,3 +23,8 @@ def test_link_errors_are_told_apart() -> None:
     assert issubclass(LinkAwayError, LinkError)
     assert issubclass(LinkRefusedError, LinkError)
     assert not issubclass(LinkRefusedError, LinkAwayError)
+
+
+def test_later_epoch_is_nothing_to_believe() -> None:
+    """Whoever catches what cannot be believed catches a later epoch too."""
+    assert issubclass(EpochError, EnvelopeError)

@@ -14,7 +14,9 @@ from channel import (
     Changes,
     DocumentName,
     EnvelopeError,
+    EpochError,
     Feed,
+    FoundHead,
     Hint,
     KeyNameError,
     LinkAwayError,
@@ -36,6 +38,7 @@ from channel.envelope import MAX_ENVELOPE_BYTES
 from channel.feed import FIRST_PAUSE_S, LONGEST_PAUSE_S, MAX_CHANGES, compute_pause
 from cli.embedded import PrivateRedis
 from trust import PrivateKey
+from trust.root import MAX_ROOT_BYTES
 
 Publish = Callable[..., Awaitable[object]]
 SealDocument = Callable[[str, Position], SealedDocument]
@@ -382,3 +385,47 @@ def test_feed_refuses_a_workspace_that_is_none() -> None:
     """No key is read under a workspace that is none."""
     with pytest.raises(KeyNameError):
         Feed("redis://127.0.0.1:1", "a}b", {})
+
+
+async def test_roots_are_fetched_by_number(feed: Feed, sender: Sender, client: Redis) -> None:
+    """A root document comes as it lies there; one that is not there is None, a huge one is cut where it is refused."""
+    await sender.put_root(2, b"root 2")
+    await client.set("gw:{demo}:root:3", b"x" * 200_000)
+    assert await feed.fetch_root(1) is None
+    assert await feed.fetch_root(2) == b"root 2"
+    assert await feed.fetch_root(3) == b"x" * (MAX_ROOT_BYTES + 1)
+
+
+async def test_other_keys_can_be_trusted(feed: Feed, publish: Publish, key: PrivateKey) -> None:
+    """After a new root only its keys are believed, at the next look."""
+    await publish("p1", Position(1, 1), NOWHERE)
+    stranger = PrivateKey.generate()
+    feed.trust({stranger.kid: stranger.public}, 1)
+    with pytest.raises(EnvelopeError, match=r"^expected the kid of a known key"):
+        await feed.read_head()
+    feed.trust({key.kid: key.public}, 1)
+    assert await feed.read_head() is not None
+
+
+async def test_head_of_a_later_epoch_is_not_believed(feed: Feed, publish: Publish, key: PrivateKey) -> None:
+    """A true signature begins no epoch: only a root does. An earlier epoch than the root's is no forgery."""
+    await publish("p1", Position(2, 1), NOWHERE)
+    with pytest.raises(EpochError) as caught:
+        await feed.read_head()
+    assert str(caught.value) == "expected an epoch of at most 1, as the root has it, got 2-1"
+    for epoch in (2, 3):
+        feed.trust({key.kid: key.public}, epoch)
+        head = await feed.read_head()
+        assert head is not None
+        assert head.position == Position(2, 1)
+
+
+async def test_head_is_found_whatever_it_is(feed: Feed, client: Redis, publish: Publish) -> None:
+    """What lies there as the head can be had unjudged, fields that are missing as empty ones."""
+    assert await feed.find_head() is None
+    await client.hset("gw:{demo}:head", "epoch", "x")
+    assert await feed.find_head() == FoundHead(b"x", b"", b"")
+    await client.flushall()
+    await publish("p1", Position(1, 1), NOWHERE)
+    signed = await client.hget("gw:{demo}:head", "signed")
+    assert await feed.find_head() == FoundHead(b"1", b"1", signed)

@@ -7,11 +7,15 @@ from channel import (
     HEAD_TYPE,
     NOWHERE,
     EnvelopeError,
+    EpochError,
+    FoundHead,
     Position,
     SourceError,
+    check_epoch,
     decode_head,
     encode_head,
     make_head,
+    open_head,
     seal,
 )
 from channel.head import MAX_COUNTER
@@ -67,3 +71,26 @@ def test_signed_nonsense_is_no_head(key: PrivateKey, payload: bytes) -> None:
     """Something that is signed as a head and is none is refused."""
     with pytest.raises(EnvelopeError, match=r"^expected a head: "):
         decode_head(seal(payload, key, HEAD_TYPE), {key.kid: key.public}, "demo")
+
+
+def test_found_head_is_opened(key: PrivateKey) -> None:
+    """A head is believed where its signature is known, its epoch begun, and its fields are those that were signed."""
+    signed = encode_head(make_head("demo", Position(2, 7), 3, 1_000), key)
+    keys = {key.kid: key.public}
+    assert open_head(FoundHead(b"2", b"7", signed), keys, "demo", 2).position == Position(2, 7)
+    with pytest.raises(EpochError, match=r"^expected an epoch of at most 1, as the root has it, got 2-7$"):
+        open_head(FoundHead(b"2", b"7", signed), keys, "demo", 1)
+    with pytest.raises(EnvelopeError):
+        open_head(FoundHead(b"2", b"7", signed), {}, "demo", 2)
+    for epoch, revision in ((b"2", b"8"), (b"1", b"7"), (b"", b"7"), (b"2", b"07")):
+        with pytest.raises(SourceError) as caught:
+            open_head(FoundHead(epoch, revision, signed), keys, "demo", 2)
+        assert str(caught.value) == f"expected a head at 2-7 as signed, got {epoch!r} and {revision!r}"
+
+
+def test_epochs_that_were_begun_are_believed() -> None:
+    """Everything up to the root's epoch may be believed, however high its revision."""
+    check_epoch(Position(1, MAX_COUNTER), 1)
+    check_epoch(Position(1, 1), 2)
+    with pytest.raises(EpochError):
+        check_epoch(Position(2, 0), 1)

@@ -58,3 +58,8 @@ def test_member_of_the_index_is_refused(member: bytes) -> None:
     """What is no name in the index is refused, whatever its bytes."""
     with pytest.raises(KeyNameError):
         DocumentName.parse(member)
+
+
+def test_roots_lie_under_their_number() -> None:
+    """Each root document has a place of its own, in the workspace's slot."""
+    assert Keys.of("demo").root(12) == "gw:{demo}:root:12"

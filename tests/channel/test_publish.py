@@ -5,8 +5,20 @@ from collections.abc import Awaitable, Callable
 import pytest
 from redis.asyncio import Redis
 
-from channel import Conflict, DocumentName, KeyNameError, LinkRefusedError, Position, Published, SealedDocument, Sender
+from channel import (
+    Conflict,
+    DocumentName,
+    FoundHead,
+    KeyNameError,
+    LinkRefusedError,
+    Position,
+    Published,
+    SealedDocument,
+    Sender,
+    Taken,
+)
 from channel.publish import RESTORE_CHUNK
+from trust.root import MAX_ROOT_BYTES
 
 Publish = Callable[..., Awaitable[object]]
 SealDocument = Callable[[str, Position], SealedDocument]
@@ -161,3 +173,78 @@ async def test_scripts_touch_one_slot(client: Redis, publish: Publish) -> None:
     await publish("p1", FIRST, NOWHERE)
     assert {name.split(b"{")[1].split(b"}")[0] for name in await client.keys("*")} == {b"demo"}
     assert str(DocumentName("program", "p1")) == "program:p1"
+
+
+HIGHEST = Position(1, (1 << 53) - 1)
+
+
+async def test_new_epoch_follows_the_last_revision_of_all(client: Redis, publish: Publish) -> None:
+    """From the highest revision there is, the first of the next epoch is published, and the log goes on with it."""
+    await publish("p1", HIGHEST, NOWHERE)
+    assert await publish("p1", Position(2, 1), HIGHEST) == Published()
+    assert await client.hgetall("gw:{demo}:index") == {b"program:p1": b"2-1"}
+    assert [id_ for id_, _ in await client.xrange("gw:{demo}:log")] == [b"1-9007199254740991", b"2-1"]
+
+
+async def test_root_is_put_once(client: Redis, sender: Sender) -> None:
+    """A root document lies under its number; putting it there again changes nothing."""
+    for _ in range(2):
+        assert await sender.put_root(2, b"root 2") == Published()
+    assert await read_everything(client) == {b"gw:{demo}:root:2": await client.dump("gw:{demo}:root:2")}
+    assert await client.get("gw:{demo}:root:2") == b"root 2"
+
+
+async def test_other_root_is_not_written_over(client: Redis, sender: Sender) -> None:
+    """Other bytes of the same number stay, and are told."""
+    await sender.put_root(2, b"root 2")
+    assert await sender.put_root(2, b"another") == Taken(b"root 2")
+    assert await sender.put_root(2, b"another", instead_of=b"root") == Taken(b"root 2")
+    assert await client.get("gw:{demo}:root:2") == b"root 2"
+
+
+async def test_root_replaces_just_the_one_that_was_found(client: Redis, sender: Sender) -> None:
+    """What nobody follows can be replaced, by whoever has seen it."""
+    await sender.put_root(2, b"rubbish")
+    assert await sender.put_root(2, b"root 2", instead_of=b"rubbish") == Published()
+    assert await client.get("gw:{demo}:root:2") == b"root 2"
+
+
+async def test_huge_root_is_told_in_part(client: Redis, sender: Sender) -> None:
+    """Of something huge in a root's place no more is fetched than it takes to refuse it, and to replace it."""
+    await client.set("gw:{demo}:root:2", b"x" * 200_000)
+    found = await sender.put_root(2, b"root 2")
+    assert found == Taken(b"x" * (MAX_ROOT_BYTES + 1))
+    assert await sender.put_root(2, b"root 2", instead_of=found.found) == Published()
+    assert await client.get("gw:{demo}:root:2") == b"root 2"
+
+
+async def test_nothing_in_a_roots_place_is_filled(client: Redis, sender: Sender) -> None:
+    """An empty value is in nobody's way."""
+    await client.set("gw:{demo}:root:2", b"")
+    assert await sender.put_root(2, b"root 2") == Published()
+
+
+async def test_head_is_discarded_with_what_led_to_it(client: Redis, sender: Sender, publish: Publish) -> None:
+    """A head that cannot be believed goes together with index and log; documents stay, and can be restored over."""
+    await publish("p1", FIRST, NOWHERE)
+    found = FoundHead(*await client.hmget("gw:{demo}:head", ["epoch", "revision", "signed"]))
+    assert await sender.discard(found)
+    assert await client.keys("*") == [b"gw:{demo}:doc:program:p1"]
+
+
+@pytest.mark.parametrize("field", ["epoch", "revision", "signed"])
+async def test_changed_head_is_not_discarded(client: Redis, sender: Sender, publish: Publish, field: str) -> None:
+    """A head that somebody has replaced meanwhile was not judged, and stays."""
+    await publish("p1", FIRST, NOWHERE)
+    found = FoundHead(*await client.hmget("gw:{demo}:head", ["epoch", "revision", "signed"]))
+    await client.hset("gw:{demo}:head", field, "7")
+    before = await read_everything(client)
+    assert not await sender.discard(found)
+    assert await read_everything(client) == before
+
+
+async def test_head_with_gaps_is_discarded(client: Redis, sender: Sender) -> None:
+    """A head that has not even its fields can be thrown away too."""
+    await client.hset("gw:{demo}:head", "revision", "4611686018427387904")
+    assert await sender.discard(FoundHead(b"", b"4611686018427387904", b""))
+    assert await client.keys("*") == []

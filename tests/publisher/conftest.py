@@ -2,8 +2,9 @@
 
 import asyncio
 import io
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import aiohttp
@@ -14,6 +15,8 @@ from redis.asyncio import Redis
 from channel import Feed, connect
 from cli.embedded import PrivateRedis
 from publisher import Running, Settings, serve
+from publisher.chain import Chain
+from publisher.main import load_chain
 from publisher.signer import Signer
 from trust import ROLES, PackageClaim, PrivateKey, Root, make_root, read_root, sign_package
 
@@ -34,15 +37,47 @@ class Workshop:
         self.folder = folder
         self.keys = {role: PrivateKey.generate() for role in ROLES}
         self.root = self.write_root("root.json")
+        self.write_keys()
+
+    def write_keys(self) -> None:
+        """Writes the publisher's keys into their files."""
         for role in ("offer", "channel"):
-            (folder / f"{role}.key").write_bytes(self.keys[role].to_json())
+            self.write_key(f"{role}.key", self.keys[role])
+
+    def write_key(self, name: str, key: PrivateKey) -> Path:
+        """Writes a private key into a file that nobody else can read."""
+        path = self.folder / name
+        path.touch(mode=0o600)
+        path.write_bytes(key.to_json())
+        return path
 
     def write_root(self, name: str, workspace: str = WORKSPACE, expires: int = NOW + YEAR_S, **keys: Any) -> Root:
-        """Writes a root of these keys, or of others for some roles."""
+        """Writes a first root of these keys, or of others for some roles."""
         public = {role: [key.public] for role, key in {**self.keys, **keys}.items()}
         data = make_root(workspace, 1, expires, public, [self.keys["root"]])
         (self.folder / name).write_bytes(data)
         return read_root(data)
+
+    def follow_root(self, *replaced: str, epoch: int = 1, name: str = "root.json", **thresholds: int) -> Root:
+        """Makes the next root, in which some roles have new keys, and goes on with it: in the folder as operators do.
+
+        The root that was the newest stays beside it, under its number.
+        """
+        before, signer = self.root, self.keys["root"]
+        (self.folder / f"root.{before.number}.json").write_bytes((self.folder / "root.json").read_bytes())
+        self.keys = {role: PrivateKey.generate() if role in replaced else key for role, key in self.keys.items()}
+        public = {role: [key.public] for role, key in self.keys.items()}
+        signers = [signer, self.keys["root"]] if "root" in replaced else [signer]
+        number = before.number + 1
+        data = make_root(WORKSPACE, number, NOW + YEAR_S, public, signers, thresholds=thresholds, epoch=epoch)
+        (self.folder / name).write_bytes(data)
+        self.root = read_root(data)
+        self.write_keys()
+        return self.root
+
+    def chain(self, seen: Mapping[int, bytes] = MappingProxyType({})) -> Chain:
+        """The roots in the folder, for a store that has seen these."""
+        return load_chain(self.settings("unix:///nowhere"), seen, NOW)
 
     def package(self, version: str = "1.0.0.0", program: str = PROGRAM, **members: Any) -> Json:
         """A package with a true signature."""
@@ -69,20 +104,21 @@ class Workshop:
             "redis": redis,
             "folder": self.folder / name,
             "root": self.folder / "root.json",
-            "offer_key": self.folder / "offer.key",
-            "channel_key": self.folder / "channel.key",
+            "offer_key": str(self.folder / "offer.key"),
+            "channel_key": str(self.folder / "channel.key"),
             "listen": "127.0.0.1:0",
             "token": TOKEN,
+            "unchecked_files": True,
         }
         return Settings(**{**given, **members})
 
     def signer(self) -> Signer:
         """A signer with these keys."""
-        return Signer(self.root, self.keys["offer"], self.keys["channel"], 30)
+        return Signer(self.root, [self.keys["offer"]], self.keys["channel"], 30)
 
     def feed(self, redis: str) -> Feed:
         """A reader of what is published."""
-        return Feed(redis, WORKSPACE, self.root.keys("channel"))
+        return Feed(redis, WORKSPACE, self.root.keys("channel"), epoch=self.root.epoch)
 
 
 class Answer:

@@ -1,11 +1,16 @@
 """The publisher's HTTP: what is answered to whom, and that a refused request changes nothing."""
 
 import asyncio
+import hashlib
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
-from publisher import api
+from custody import CustodyError
+from publisher import api, serve
 from publisher.store import Store
 from ruleset.document import MAX_DOCUMENT_BYTES
 from trust import PrivateKey
@@ -307,4 +312,164 @@ def test_every_error_has_an_answer() -> None:
     codes = [code for _, code in api._ERRORS.values()]
     assert len(set(codes)) == len(codes)
     started = {api.PublisherError, *api.PublisherError.__subclasses__()} - set(api._ERRORS)
-    assert {error.__name__ for error in started} == {"PublisherError", "KeyMismatchError"}
+    assert {error.__name__ for error in started} == {
+        "PublisherError",
+        "KeyMismatchError",
+        "RootChainError",
+        "FastForwardError",
+    }
+
+
+class Cdn:
+    """A file server whose files a test puts there; it counts who asks."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+        self.asked: list[str] = []
+        self.url = ""
+        self.reached, self.gate = asyncio.Event(), asyncio.Event()
+        self.gate.set()
+
+    async def answer(self, request: web.Request) -> web.Response:
+        self.asked.append(request.path)
+        self.reached.set()
+        await self.gate.wait()
+        body = self.files.get(request.path)
+        return web.Response(status=404) if body is None else web.Response(body=body)
+
+
+@pytest.fixture
+async def cdn() -> AsyncIterator[Cdn]:
+    """A real HTTP server on the loop-back, without files."""
+    cdn = Cdn()
+    app = web.Application()
+    app.router.add_get("/{path:.*}", cdn.answer)
+    async with TestServer(app) as server:
+        cdn.url = str(server.make_url("")).rstrip("/")
+        yield cdn
+
+
+@pytest.fixture
+async def checking(workshop: Any, redis_server: Any, clock: Any, meet: Any, cdn: Cdn) -> AsyncIterator[Any]:
+    """A control plane of a publisher that looks for the files."""
+    settings = workshop.settings(redis_server.url, unchecked_files=False, files=cdn.url)
+    async with serve(settings, clock, look_every_s=0.05) as running:
+        yield meet(running)
+
+
+def describe(body: bytes, url: str = "/v1/files/a") -> Any:
+    """A transfer of these bytes."""
+    return {"format": "zstd", "url": url, "size": len(body), "sha256": hashlib.sha256(body).hexdigest()}
+
+
+async def test_release_waits_for_its_file(checking: Any, workshop: Any, cdn: Cdn, feed: Any) -> None:
+    """A release whose file cannot be fetched is not visible; once the file is there, it is, and nobody asks again."""
+    body = b"a package"
+    document = workshop.document(packages={"1.0.0.0": workshop.package(transfers=[describe(body)])})
+    for _ in range(2):
+        refused = await checking.put(document)
+        assert refused.error[:2] == (422, "bad_document")
+        assert refused.json["error"]["path"] == "$.packages['1.0.0.0'].transfers[0].url"
+        assert refused.error[2].endswith(f" at {cdn.url}/v1/files/a, got status 404")
+        assert (await checking.get()).status == 404
+        assert await feed.index() == {}
+    cdn.files["/v1/files/a"] = body
+    assert (await checking.put(document)).status == 200
+    assert len(await feed.index()) == 1
+    assert len(cdn.asked) == 3
+    assert (await checking.put({**document, "poll_after": 9}, If_Match="*")).status == 200
+    assert len(cdn.asked) == 3
+
+
+async def test_only_new_files_are_fetched(checking: Any, workshop: Any, cdn: Cdn) -> None:
+    """What came in time need not come again when another file was missing; a dry run fetches nothing."""
+    bodies = {"/a": b"first", "/b": b"second"}
+    transfers = [describe(body, url) for url, body in bodies.items()]
+    document = workshop.document(packages={"1.0.0.0": workshop.package(transfers=transfers)})
+    assert (await checking.put(document, "?dry_run=1")).status == 200
+    assert cdn.asked == []
+    cdn.files = {"/a": b"first", "/b": b"wrong!"}
+
+    async def put_until_first_came() -> None:
+        # The second may be found wrong before the first has come: then it is fetched again.
+        while True:
+            cdn.asked.clear()
+            refused = await checking.put(document)
+            assert refused.json["error"]["path"] == "$.packages['1.0.0.0'].transfers[1].url"
+            if "/a" not in cdn.asked:
+                return
+
+    async with asyncio.timeout(30):
+        await put_until_first_came()
+    cdn.files = {"/b": b"second"}
+    cdn.asked.clear()
+    assert (await checking.put(document)).status == 200
+    assert cdn.asked == ["/b"]
+
+
+async def test_refusals_come_before_visits(checking: Any, workshop: Any, cdn: Cdn) -> None:
+    """Nothing is fetched for a document that is refused anyway, nor for one that is current."""
+    document = workshop.document(packages={"1.0.0.0": workshop.package(transfers=[describe(b"x")])})
+    cdn.files["/v1/files/a"] = b"x"
+    assert (await checking.put(document, If_Match='"1"')).status == 412
+    assert (await checking.put({**document, "floor": "2.0"})).error[:2] == (422, "bad_document")
+    assert cdn.asked == []
+    assert (await checking.put(document)).status == 200
+    assert (await checking.put(document, If_Match="*")).json["unchanged"] is True
+    assert cdn.asked == ["/v1/files/a"]
+
+
+async def test_visits_keep_nobody_waiting(checking: Any, workshop: Any, cdn: Cdn) -> None:
+    """While one author's file is fetched, another author is served: a visit holds no lock."""
+    cdn.files["/v1/files/a"] = b"x"
+    cdn.gate.clear()
+    document = workshop.document(packages={"1.0.0.0": workshop.package(transfers=[describe(b"x")])})
+    slow = asyncio.create_task(checking.put(document))
+    async with asyncio.timeout(30):
+        await cdn.reached.wait()
+        assert (await checking.put(workshop.document(releases=[], program="2021000000000002"))).status == 200
+        assert not slow.done()
+        cdn.gate.set()
+        assert (await slow).status == 200
+
+
+@pytest.mark.parametrize("query", ["", "?dry_run=1"])
+async def test_path_without_files_is_refused(
+    *, workshop: Any, redis_server: Any, clock: Any, meet: Any, query: str
+) -> None:
+    """A publisher that does not know where devices look takes no address without a host, unless nobody wants it."""
+    async with serve(workshop.settings(redis_server.url, unchecked_files=False), clock) as running:
+        refused = await meet(running).put(workshop.document(), query)
+        assert refused.error[:2] == (422, "bad_document")
+        assert refused.json["error"]["path"] == "$.packages['1.0.0.0'].transfers[0].url"
+    async with serve(workshop.settings(redis_server.url), clock) as running:
+        assert (await meet(running).put(workshop.document(), query)).status == 200
+
+
+async def test_floor_that_nobody_can_pass_is_refused(author: Any, workshop: Any) -> None:
+    """A floor above all that is given is refused at its place; a lower one is published and read back."""
+    refused = await author.put(workshop.document(floor="1.0.1"))
+    assert (refused.status, refused.json["error"]["path"]) == (422, "$.floor")
+    assert (await author.put(workshop.document(floor="1.0"))).status == 200
+    assert (await author.get()).json["floor"] == "1.0"
+
+
+async def test_key_that_is_away_is_an_answer(author: Any, workshop: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a key does not sign, the author is told to come again, and nothing was changed."""
+
+    def fail(*_: Any) -> Any:
+        raise CustodyError("pkcs11:token=hsm: it does not sign")
+
+    document = workshop.document()
+    monkeypatch.setattr(PrivateKey, "sign", fail)
+    for query in ("", "?dry_run=1"):
+        answer = await author.put(document, query)
+        assert answer.error == (
+            503,
+            "signing_failed",
+            "a key could not be used: pkcs11:token=hsm: it does not sign",
+        )
+        assert answer.headers["Retry-After"] == "1"
+    monkeypatch.undo()
+    assert (await author.get()).status == 404
+    assert (await author.put(document)).json["revision"] == 1

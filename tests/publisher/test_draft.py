@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 import pytest
 
-from publisher.draft import compile_draft, complete, find_doubts, read_author
+from publisher.draft import check_floor, compile_draft, complete, find_doubts, read_author
 from publisher.errors import BadDocumentError
 from ruleset.model import Program
 
@@ -135,7 +135,7 @@ def test_contradictions_are_refused_with_their_path(read: Any) -> None:
 
 def find(program: Program, now: int = 1_000) -> list[tuple[str, str]]:
     """Path and message of each doubt."""
-    return [(doubt.path, doubt.message) for doubt in find_doubts(compile_draft(program), now)]
+    return [(doubt.path, doubt.message) for doubt in find_doubts(program, compile_draft(program), now)]
 
 
 @pytest.mark.parametrize(
@@ -180,3 +180,64 @@ def test_closed_release_is_told(read: Any) -> None:
     wanted = ("$.releases[0].closes_at", "it closed at 1000, which is past (now 1000)")
     assert find(read({"closes_at": 1_000})) == [wanted]
     assert find(read({"closes_at": 1_001})) == []
+
+
+def check(program: Program) -> None:
+    """Checks the floor of a document."""
+    check_floor(program, compile_draft(program))
+
+
+@pytest.mark.parametrize(
+    ("floor", "releases"),
+    [
+        ("", [{"package": "1.0.0.0"}]),
+        ("2.0", [{"package": "2.0.0.0"}]),
+        ("2.0", [{"package": "1.0.0.0"}, {"package": "2.0.0.0", "who": {"users": ["u"]}}]),
+        ("3.0", [{"package": "2.0.0.0", "state": "paused"}]),
+        ("9.0", [{"state": "ended"}]),
+        ("2.0", [{"package": "2.0.0.0", "rollback": {"from": ["3.0.0.0"]}}]),
+        ("2.0", [{"package": "2.0.0.0"}, {"state": "paused", "rollback": {"from": ["3.0.0.0"]}}]),
+    ],
+)
+def test_floor_that_can_be_passed_is_taken(read: Any, floor: str, releases: Any) -> None:
+    """A floor is taken where a live release gives it or more, or none is live."""
+    check(read(*releases, floor=floor))
+
+
+@pytest.mark.parametrize(
+    ("floor", "releases"),
+    [
+        ("2.0.0.1", [{"package": "2.0.0.0"}]),
+        ("3.0", [{"package": "2.0.0.0"}, {"package": "1.0.0.0", "who": {"users": ["u"]}}]),
+        ("3.0", [{"package": "2.0.0.0"}, {"package": "3.0.0.0", "state": "paused"}]),
+    ],
+)
+def test_floor_that_nobody_can_pass_is_refused(read: Any, floor: str, releases: Any) -> None:
+    """A program that no device could open is taken down in plain words, or not at all."""
+    with pytest.raises(BadDocumentError) as caught:
+        check(read(*releases, floor=floor))
+    wanted = "expected at most the highest version that a live release gives"
+    assert str(caught.value) == f"$.floor: {wanted}, got {floor!r}: nobody could open the program"
+    check(read(*releases, floor=floor, taken_down=True))
+
+
+def test_rollback_below_the_floor_is_refused(read: Any) -> None:
+    """Devices are not sent to a version that they may not open."""
+    releases = [{"package": "3.0.0.0"}, {"rollback": {"from": ["3.0.0.0"]}}]
+    with pytest.raises(BadDocumentError) as caught:
+        check(read(*releases, floor="2.0"))
+    wanted = "expected a rollback to 2.0, the floor, or above, got one to a lower version"
+    assert str(caught.value) == f"$.releases[1].rollback: {wanted}"
+
+
+def test_release_below_the_floor_is_told(read: Any) -> None:
+    """A live release of a version that devices may not open is hardly meant."""
+    program = read({"package": "2.0.0.0"}, {"package": "1.0.0.0", "who": {"users": ["u"]}}, floor="2.0")
+    assert ("$.releases[1].package", "devices may not open what it gives: the floor is 2.0") in find(program)
+    assert find(read({"package": "2.0.0.0"}, floor="2.0")) == []
+
+
+def test_floor_without_a_live_release_is_told(read: Any) -> None:
+    """Who is below a floor, and can be given nothing, opens nothing."""
+    assert find(read({"state": "paused"}, floor="2.0")) == [("$.floor", "no live release gives anything above it")]
+    assert find(read(floor="2.0", taken_down=True)) == []

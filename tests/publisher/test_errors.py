@@ -7,7 +7,7 @@ from publisher import BadDocumentError, PublisherError
 def test_all_are_publisher_errors() -> None:
     """A caller catches everything of this package by one class."""
     errors = [getattr(publisher, name) for name in publisher.__all__ if name.endswith("Error")]
-    assert len(errors) == 9
+    assert len(errors) == 13
     assert all(issubclass(error, PublisherError) for error in errors)
 
 

@@ -6,12 +6,13 @@ import os
 import signal
 from typing import Any
 
+import orjson
 import pytest
 
-from channel import KeyNameError, LinkRefusedError
-from publisher import KeyMismatchError, StoreError, main, run, serve
+from channel import DocumentName, KeyNameError, LinkRefusedError
+from publisher import KeyMismatchError, RootChainError, SigningError, StoreError, main, run, serve
 from publisher.main import read_clock
-from trust import KeyFormatError, PrivateKey, RootError
+from trust import PrivateKey, RootError, make_root, read_root, verify_offer
 
 NOW = 1_800_000_000
 
@@ -119,9 +120,9 @@ async def test_key_that_the_root_does_not_name_is_refused(
 
 
 async def test_key_that_is_none_is_refused(workshop: Any, redis_server: Any, clock: Any) -> None:
-    """A file that holds no key is reported."""
+    """A file that holds no key is reported by its address."""
     (workshop.folder / "offer.key").write_bytes(b"nothing")
-    with pytest.raises(KeyFormatError):
+    with pytest.raises(SigningError, match=r"^a key cannot be had: .*offer\.key: expected a JSON Web Key"):
         await start(workshop.settings(redis_server.url), clock)
 
 
@@ -164,8 +165,7 @@ async def test_signal_stops_in_good_order(
         os.kill(os.getpid(), number)
         await running
     assert "stopping" in caplog.text
-    workshop.write_root("root.json")
-    await start(workshop.settings(redis_server.url), lambda: NOW)
+    await start(workshop.settings(redis_server.url), read_clock)
 
 
 def test_process_runs_on_uvloop(workshop: Any, redis_server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,3 +178,97 @@ def test_process_runs_on_uvloop(workshop: Any, redis_server: Any, monkeypatch: p
     monkeypatch.setattr(main, "run", note)
     main.main(workshop.settings(redis_server.url))
     assert loops == ["uvloop"]
+
+
+async def test_older_root_is_refused(workshop: Any, redis_server: Any, clock: Any) -> None:
+    """Nobody starts a publisher with a root that was replaced, and the newest still works."""
+    first = (workshop.folder / "root.json").read_bytes()
+    keys = dict(workshop.keys)
+    workshop.follow_root("offer")
+    settings = workshop.settings(redis_server.url)
+    await start(settings, clock)
+    second = (workshop.folder / "root.json").read_bytes()
+    (workshop.folder / "root.json").write_bytes(first)
+    workshop.write_key("offer.key", keys["offer"])
+    with pytest.raises(RootChainError) as caught:
+        await start(settings, clock)
+    assert str(caught.value) == "expected root 2, which this store has seen, or a later one, got 1"
+    (workshop.folder / "root.json").write_bytes(second)
+    workshop.write_keys()
+    await start(settings, clock)
+
+
+async def test_roots_between_are_found_beside(workshop: Any, redis_server: Any, clock: Any, feed: Any) -> None:
+    """A publisher that missed a root takes it from the folder, and names the file where it is not there."""
+    settings = workshop.settings(redis_server.url)
+    await start(settings, clock)
+    workshop.follow_root()
+    workshop.follow_root()
+    between = workshop.folder / "root.2.json"
+    document = between.read_bytes()
+    between.unlink()
+    with pytest.raises(RootChainError, match=r"^expected root\.2\.json beside the root, found none: root 3 does not "):
+        await start(settings, clock)
+    between.write_bytes(document)
+    await start(settings, clock)
+    assert await feed.fetch_root(2) == document
+    assert await feed.fetch_root(3) == (workshop.folder / "root.json").read_bytes()
+
+
+async def test_root_that_does_not_work_is_not_remembered(workshop: Any, redis_server: Any, clock: Any) -> None:
+    """A root that the publisher's keys do not fit can be taken back: it was never worked by."""
+    first, keys = (workshop.folder / "root.json").read_bytes(), dict(workshop.keys)
+    settings = workshop.settings(redis_server.url)
+    await start(settings, clock)
+    workshop.follow_root("channel")
+    workshop.write_key("channel.key", keys["channel"])
+    with pytest.raises(KeyMismatchError):
+        await start(settings, clock)
+    (workshop.folder / "root.json").write_bytes(first)
+    await start(settings, clock)
+
+
+async def test_several_offer_keys_sign(workshop: Any, redis_server: Any, clock: Any, meet: Any, feed: Any) -> None:
+    """Two addresses, two signatures, as the root wants; one of them alone does not start."""
+    keys = [workshop.keys["offer"], PrivateKey.generate()]
+    paths = [str(workshop.write_key(f"{index}.key", key)) for index, key in enumerate(keys)]
+    public = {role: [key.public] for role, key in workshop.keys.items()}
+    public["offer"] = [key.public for key in keys]
+    document = make_root("demo", 1, NOW + 1_000, public, [workshop.keys["root"]], thresholds={"offer": 2})
+    (workshop.folder / "root.json").write_bytes(document)
+    with pytest.raises(KeyMismatchError, match=r"^expected 2 or more different offer keys"):
+        await start(workshop.settings(redis_server.url, offer_key=paths[0]), clock)
+    async with serve(workshop.settings(redis_server.url, offer_key=", ".join(paths)), clock) as running:
+        await meet(running).put(workshop.document())
+    (envelope,) = await feed.fetch([DocumentName("program", "2021000000000001")])
+    token = orjson.loads(envelope.split(b"\n", 1)[1])["offers"]["install"]["1.0.0.0"]
+    assert verify_offer(token, read_root(document).role("offer")).version == "1.0.0.0"
+
+
+async def test_key_in_a_variable(workshop: Any, redis_server: Any, clock: Any, monkeypatch: Any) -> None:
+    """A key need not lie in a file."""
+    monkeypatch.setenv("TEST_OFFER_KEY", workshop.keys["offer"].to_json().decode())
+    await start(workshop.settings(redis_server.url, offer_key="env:TEST_OFFER_KEY"), clock)
+
+
+async def test_nothing_secret_is_told(
+    *, workshop: Any, redis_server: Any, clock: Any, meet: Any, client: Any, caplog: Any, monkeypatch: Any
+) -> None:
+    """Neither private keys nor a package's own key are in Redis beyond the document, or in the log at any level."""
+    caplog.set_level(logging.DEBUG)
+    monkeypatch.setenv("TEST_OFFER_KEY", workshop.keys["offer"].to_json().decode())
+    sealed = "AGE-SECRET-KEY-1" + "Q" * 58
+    document = workshop.document(packages={"1.0.0.0": workshop.package(key=sealed)})
+    async with serve(workshop.settings(redis_server.url, offer_key="env:TEST_OFFER_KEY"), clock) as running:
+        author = meet(running)
+        assert (await author.put(document)).status == 200
+        wrong = workshop.document(packages={"1.0.0.0": workshop.package(key=sealed, size=1)})
+        refused = await author.put(wrong, If_Match="*")
+        assert refused.status == 422
+        assert sealed not in refused.body.decode()
+    workshop.follow_root("package")
+    await start(workshop.settings(redis_server.url), clock)
+    secrets = [orjson.loads(workshop.keys[role].to_json())["d"] for role in ("offer", "channel")]
+    values = b"".join([await client.dump(name) for name in await client.keys("*")])
+    assert not [secret for secret in secrets if secret in caplog.text or secret.encode() in values]
+    assert sealed not in caplog.text

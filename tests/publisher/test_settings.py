@@ -31,6 +31,18 @@ def test_defaults() -> None:
     assert settings.listen == "127.0.0.1:8082"
     assert settings.offer_days == 30
     assert settings.folder == Path("/var/lib/graywave")
+    assert settings.offer_keys == ("/etc/offer.key",)
+    assert (settings.files, settings.unchecked_files) == ("", False)
+
+
+def test_several_offer_keys_are_named() -> None:
+    """Where the root wants several signatures, the addresses of the keys stand side by side."""
+    address = "pkcs11:token=hsm;object=offer?pin-source=/etc/pin"
+    assert read_environment(TOKEN=TOKEN, OFFER_KEY=f"/a.key, env:OFFER,{address}").offer_keys == (
+        "/a.key",
+        "env:OFFER",
+        address,
+    )
 
 
 def test_secrets_are_not_shown() -> None:
@@ -49,6 +61,11 @@ def test_secrets_are_not_shown() -> None:
         ({"TOKEN": TOKEN, "LISTEN": "8082"}, "expected an address like 127.0.0.1:8080, got '8082'"),
         ({"TOKEN": TOKEN, "LISTEN": "host:65536"}, "expected an address like 127.0.0.1:8080, got 'host:65536'"),
         ({"TOKEN": TOKEN, "LISTEN": "[::zz]:1"}, "expected an address like 127.0.0.1:8080, got '[::zz]:1'"),
+        (
+            {"TOKEN": TOKEN, "FILES": "cdn.example"},
+            "expected files like https://cdn.example, without a slash at the end, got 'cdn.example'",
+        ),
+        ({"TOKEN": TOKEN, "OFFER_KEY": " , "}, "expected offer_key to name at least one key, got none"),
         ({"TOKEN": TOKEN, "OFFER_DAYS": "0"}, "expected an integer from 1 to 366, got '0'"),
     ],
 )

@@ -5,12 +5,13 @@ from typing import Any
 import orjson
 import pytest
 
-from channel import DOCUMENT_TYPE, DocumentName, EnvelopeError, Position, decode_head, open_envelope, seal
-from publisher import BadDocumentError, KeyMismatchError
+from channel import DOCUMENT_TYPE, DocumentName, EnvelopeError, EpochError, Position, decode_head, open_envelope, seal
+from custody import CustodyError
+from publisher import BadDocumentError, KeyMismatchError, SigningError
 from publisher.draft import read_author
 from publisher.signer import Signer
 from ruleset.document import MAX_DOCUMENT_BYTES, parse_program
-from trust import PackageClaim, PrivateKey, sign_package
+from trust import PackageClaim, PrivateKey, make_root, read_root, sign_package
 
 PROGRAM = "2021000000000001"
 NAME = DocumentName("program", PROGRAM)
@@ -29,7 +30,7 @@ def test_keys_that_the_root_does_not_name_are_refused(workshop: Any, role: str) 
     stranger = PrivateKey.generate()
     keys = {**workshop.keys, role: stranger}
     with pytest.raises(KeyMismatchError) as caught:
-        Signer(workshop.root, keys["offer"], keys["channel"], 30)
+        Signer(workshop.root, [keys["offer"]], keys["channel"], 30)
     assert str(caught.value) == f"expected a key that root 1 names for {role}, got {stranger.kid!r}"
 
 
@@ -149,3 +150,73 @@ def test_authors_form_under_seal_is_not_believed(workshop: Any) -> None:
     with pytest.raises(BadDocumentError) as caught:
         workshop.signer().read(NAME, seal(author, workshop.keys["channel"], DOCUMENT_TYPE))
     assert str(caught.value) == "$.offers: expected a published document, got one without offers"
+
+
+def test_as_many_offer_keys_as_the_root_wants(workshop: Any) -> None:
+    """A publisher that cannot reach the threshold does not start; more keys than it wants all sign."""
+    keys = [workshop.keys["offer"], PrivateKey.generate()]
+    public = {role: [key.public] for role, key in workshop.keys.items()}
+    public["offer"] = [key.public for key in keys]
+    roots = [
+        read_root(make_root("demo", 1, 2_000_000_000, public, [workshop.keys["root"]], thresholds={"offer": wanted}))
+        for wanted in (1, 2)
+    ]
+    for given in ([], keys[:1], [keys[0], keys[0]]):
+        with pytest.raises(KeyMismatchError) as caught:
+            Signer(roots[1], given, workshop.keys["channel"], 30)
+        wanted = "expected 2 or more different offer keys, as the root wants"
+        assert str(caught.value) == f"{wanted}, got {len(given)}, of which {len(set(given))} differ"
+    for root in roots:
+        signer = Signer(root, keys, workshop.keys["channel"], 30)
+        record = signer.read(NAME, signer.sign(read(workshop.document()), POSITION, now=1_000).envelope)
+        offers = parse_program(record.signed.envelope.split(b"\n", 1)[1]).offers
+        assert offers is not None
+        assert len(offers.install["1.0.0.0"].split(" ")) == 2
+
+
+def test_signatures_name_their_root(workshop: Any) -> None:
+    """What is signed and what is read back is known to be of the root that is worked by."""
+    workshop.follow_root()
+    signed = workshop.signer().sign(read(workshop.document()), POSITION, now=1_000)
+    assert signed.root == workshop.signer().read(NAME, signed.envelope).signed.root == 2
+
+
+def test_document_of_another_epoch_is_not_believed(workshop: Any) -> None:
+    """A later epoch than the root's is forged, an earlier one is over."""
+    signed = {epoch: workshop.signer().sign(read(workshop.document()), Position(epoch, 7), 1_000) for epoch in (1, 3)}
+    workshop.follow_root(epoch=2)
+    with pytest.raises(EpochError, match=r"^expected an epoch of at most 2, as the root has it, got 3-7$"):
+        workshop.signer().read(NAME, signed[3].envelope)
+    with pytest.raises(BadDocumentError) as caught:
+        workshop.signer().read(NAME, signed[1].envelope)
+    assert str(caught.value) == "$.epoch: expected 2 as the root has it, got 1"
+
+
+def test_offers_of_a_replaced_key_are_not_believed(workshop: Any) -> None:
+    """A document with offers that devices refuse is not taken over, though its seal is true."""
+    signed = workshop.signer().sign(read(workshop.document()), POSITION, now=1_000)
+    workshop.follow_root("offer")
+    with pytest.raises(BadDocumentError, match=r"^\$\.offers\.install\['1\.0\.0\.0'\]: "):
+        workshop.signer().read(NAME, signed.envelope)
+
+
+class LostKey:
+    """A key in a token that has been pulled out."""
+
+    def __init__(self, key: PrivateKey) -> None:
+        self.public = key.public
+
+    def sign(self, data: bytes) -> bytes:
+        raise CustodyError(f"pkcs11:token=hsm: it does not sign {len(data)} bytes")
+
+
+@pytest.mark.parametrize("role", ["offer", "channel"])
+def test_key_that_does_not_sign_is_told(workshop: Any, role: str) -> None:
+    """A token that is away keeps documents and heads from being signed, and the error says which it is."""
+    keys = {**workshop.keys, role: LostKey(workshop.keys[role])}
+    signer = Signer(workshop.root, [keys["offer"]], keys["channel"], 30)
+    with pytest.raises(SigningError, match=r"^a key could not be used: pkcs11:token=hsm: it does not sign"):
+        signer.sign(read(workshop.document()), POSITION, now=1_000)
+    if role == "channel":
+        with pytest.raises(SigningError):
+            signer.sign_head(POSITION, 1, 1_000)

@@ -2,14 +2,15 @@
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from channel import DocumentName, Position
-from publisher import StoreError
+from channel import MAX_COUNTER, DocumentName, Position
+from publisher import EpochExhaustedError, StoreError
 from publisher import store as module
-from publisher.store import FILE_NAME, HISTORY_LENGTH, Record, Signed, Store
+from publisher.store import FILE_NAME, HISTORY_LENGTH, MAX_CONTINUED_REVISION, Build, Place, Record, Signed, Store
 
 P1, P2, P3 = (DocumentName("program", f"p{i}") for i in (1, 2, 3))
 START = Position(1, 0)
@@ -281,7 +282,7 @@ def test_store_of_another_release_is_refused(store: Store, tmp_path: Path) -> No
     database.close()
     with pytest.raises(StoreError) as caught:
         Store(tmp_path / "store", "demo")
-    assert str(caught.value) == "expected a store of schema 1, got 9: it is another release's"
+    assert str(caught.value) == "expected a store of schema 2, got 9: it is another release's"
 
 
 def test_file_that_is_no_store_is_refused(tmp_path: Path) -> None:
@@ -315,3 +316,152 @@ def test_writes_are_on_disk_when_they_return(store: Store) -> None:
     """A power cut loses nothing that was confirmed: write-ahead log, synced at every commit."""
     assert store._row("PRAGMA journal_mode") == ("wal",)
     assert store._row("PRAGMA synchronous") == (2,)
+
+
+def test_roots_are_kept(store: Store, tmp_path: Path) -> None:
+    """A store knows the roots that it has followed, also after a restart; what it saw first it keeps."""
+    assert store.read_roots() == {}
+    store.follow({1: b"one", 2: b"two"}, epoch=1)
+    store.follow({1: b"one", 2: b"other", 3: b"three"}, epoch=1)
+    store.close()
+    with Store(tmp_path / "store", "demo") as again:
+        assert again.read_roots() == {1: b"one", 2: b"two", 3: b"three"}
+
+
+def test_epoch_is_the_roots(store: Store) -> None:
+    """A new epoch goes on with the numbers of the one before; Redis stands where it stood."""
+    send(store, P1)
+    store.follow({1: b"one"}, epoch=1)
+    assert store.read_state().epoch == 1
+    store.follow({2: b"two"}, epoch=3)
+    state = store.read_state()
+    assert (state.epoch, state.sent) == (3, Position(1, 1))
+    assert commit(store, P2).position == Position(3, 2)
+
+
+def test_epoch_that_was_left_is_refused(store: Store) -> None:
+    """A root of an earlier epoch is not this store's, and leaves no trace."""
+    store.follow({2: b"two"}, epoch=2)
+    with pytest.raises(StoreError) as caught:
+        store.follow({3: b"three"}, epoch=1)
+    assert str(caught.value) == "expected a root of epoch 2, which this store has come to, got 1"
+    assert store.read_roots() == {2: b"two"}
+
+
+def test_numbers_begin_anew_where_they_are_used_up(store: Store) -> None:
+    """A new epoch goes on only from where there is room."""
+    store.pass_by(Position(1, MAX_CONTINUED_REVISION))
+    store.follow({2: b"two"}, epoch=2)
+    assert commit(store, P1).position == Position(2, MAX_CONTINUED_REVISION + 1)
+    store.follow({3: b"three"}, epoch=3)
+    assert commit(store, P1).position == Position(3, 1)
+
+
+def test_last_revision_is_given_out_and_no_further(store: Store) -> None:
+    """Where the numbers end, it is an error that says what to do, and nothing is changed."""
+    store.pass_by(Position(1, MAX_COUNTER - 1))
+    assert commit(store, P1).position == Position(1, MAX_COUNTER)
+    for attempt in (lambda: commit(store, P1), lambda: store.read_next(P1)):
+        with pytest.raises(EpochExhaustedError) as caught:
+            attempt()
+        wanted = f"expected a revision below {MAX_COUNTER} to go on from, got 1-{MAX_COUNTER}"
+        assert str(caught.value) == f"{wanted}: begin a new epoch, with a new root"
+    assert current(store, P1) == Position(1, MAX_COUNTER)
+    with pytest.raises(EpochExhaustedError):
+        store.adopt([found(P1, 1)], Position(1, MAX_COUNTER), sign, now=1_000)
+
+
+def test_passing_by_lowers_nothing(store: Store) -> None:
+    """Only what is beyond the last number moves it."""
+    commit(store, P1)
+    store.pass_by(Position(1, 7))
+    store.pass_by(Position(1, 3))
+    assert commit(store, P1).position == Position(1, 8)
+
+
+def sign_under(root: int) -> Build:
+    """A signer that works by a root of this number."""
+    return lambda _, position: Signed(b"author", f"sealed at {position}".encode(), 2_000, root)
+
+
+def test_documents_of_an_earlier_root_are_known(store: Store) -> None:
+    """What was signed under another root than the newest is found, oldest first, until it is signed anew."""
+    store.follow({1: b"one"}, epoch=1)
+    records = [store.commit(name, sign_under(1), now=1_000) for name in (P1, P2, P3)]
+    assert store.read_state().stale == 0
+    assert store.read_stale(9) == []
+    store.follow({2: b"two"}, epoch=1)
+    assert store.read_state().stale == 3
+    assert store.read_stale(9) == records
+    assert store.read_stale(1) == records[:1]
+    store.commit(P1, sign_under(2), now=1_000)
+    assert store.read_stale(9) == records[1:]
+
+
+def test_withdrawn_signature_is_stale_again(store: Store) -> None:
+    """A document that was signed anew in vain has to be signed anew."""
+    store.follow({1: b"one"}, epoch=1)
+    first = store.commit(P1, sign_under(1), now=1_000)
+    assert first is not None
+    store.acknowledge(first)
+    store.follow({2: b"two"}, epoch=1)
+    second = store.commit(P1, sign_under(2), now=1_000)
+    assert second is not None
+    store.withdraw(second)
+    assert store.read_stale(9) == [first]
+
+
+def test_postponed_document_is_left_for_a_while(store: Store) -> None:
+    """What cannot be signed anew is neither stale nor due until then, and is otherwise as it was."""
+    store.follow({2: b"two"}, epoch=1)
+    record = send(store, P1)
+    other = send(store, P2)
+    store.postpone(record, 5_000)
+    assert store.read_stale(9) == [other]
+    assert store.read_due(4_999, 9) == [other]
+    (due, *_) = [one for one in store.read_due(5_000, 9) if one.name == P1]
+    assert (due.position, due.signed.author, due.signed.envelope) == (record.position, b"author", b"sealed at 1-1")
+
+
+def test_visits_are_remembered(store: Store, tmp_path: Path) -> None:
+    """A file that was found right need not be fetched again; another size or digest is another file."""
+    place = Place("https://cdn.example/a", 7, "5e" * 32)
+    others = [Place(place.url, 8, place.sha256), Place(place.url, 7, "6f" * 32), Place("/b", 7, place.sha256)]
+    assert store.find_unseen([place, *others]) == [place, *others]
+    for now in (1_000, 2_000):
+        store.note_visit(place, now)
+    store.close()
+    with Store(tmp_path / "store", "demo") as again:
+        assert again.find_unseen([place, *others]) == others
+
+
+FIRST_SCHEMA = """
+CREATE TABLE workspace (name TEXT NOT NULL PRIMARY KEY, epoch INTEGER NOT NULL, revision INTEGER NOT NULL,
+  sent_epoch INTEGER NOT NULL, sent_revision INTEGER NOT NULL);
+CREATE TABLE revision (kind TEXT NOT NULL, id TEXT NOT NULL, epoch INTEGER NOT NULL, revision INTEGER NOT NULL,
+  at INTEGER NOT NULL, renew_at INTEGER NOT NULL, author BLOB NOT NULL, envelope BLOB NOT NULL,
+  PRIMARY KEY (kind, id, epoch, revision));
+CREATE TABLE document (kind TEXT NOT NULL, id TEXT NOT NULL, epoch INTEGER NOT NULL, revision INTEGER NOT NULL,
+  renew_at INTEGER NOT NULL, sent_epoch INTEGER NOT NULL, sent_revision INTEGER NOT NULL, PRIMARY KEY (kind, id));
+CREATE INDEX document_renewal ON document (renew_at);
+CREATE INDEX document_pending ON document (epoch, revision) WHERE epoch <> sent_epoch OR revision <> sent_revision;
+INSERT INTO workspace VALUES ('demo', 1, 7, 1, 7);
+INSERT INTO revision VALUES ('program', 'p1', 1, 7, 1000, 2000, 'author', 'sealed');
+INSERT INTO document VALUES ('program', 'p1', 1, 7, 2000, 1, 7);
+PRAGMA user_version = 1;
+"""
+
+
+def test_store_of_the_first_release_goes_on(tmp_path: Path) -> None:
+    """A store from before roots were kept has everything it had, and all of it is signed anew under a root."""
+    with closing(sqlite3.connect(tmp_path / FILE_NAME)) as database:
+        database.executescript(FIRST_SCHEMA)
+    for _ in range(2):
+        with Store(tmp_path, "demo") as store:
+            assert current(store, P1) == Position(1, 7)
+            store.follow({1: b"one"}, epoch=1)
+            state = store.read_state()
+            assert (state.sent, state.documents, state.pending, state.stale) == (Position(1, 7), 1, 0, 1)
+            assert store.find_unseen([Place("/a", 1, "")]) == [Place("/a", 1, "")]
+    with Store(tmp_path, "demo") as store:
+        assert commit(store, P1).position == Position(1, 8)

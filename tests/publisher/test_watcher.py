@@ -3,26 +3,32 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 import pytest
 
-from channel import LinkAwayError, Position, make_head
-from publisher import StoreError
+from channel import FoundHead, LinkAwayError, Position, make_head
+from publisher import FastForwardError, StoreError
 from publisher.store import StoreState
-from publisher.watcher import HEAD_RENEWAL_S, Act, RedisState, decide, try_to_settle, watch
+from publisher.watcher import HEAD_RENEWAL_S, MAX_LEAD, Act, RedisState, decide, try_to_settle, watch
 
 NOW = 100_000
 AT = Position(1, 7)
 
 
-def store(sent: Position = AT, documents: int = 3, pending: int = 0, renew_at: int | None = NOW + 1) -> StoreState:
+FOUND = FoundHead(b"1", b"7", b"signed")
+
+
+def store(
+    sent: Position = AT, documents: int = 3, pending: int = 0, renew_at: int | None = NOW + 1, **more: int
+) -> StoreState:
     """A store that has nothing to do, unless told otherwise."""
-    return StoreState(sent, documents, pending, renew_at)
+    return StoreState(sent, documents, pending, renew_at, **more)
 
 
 def redis(position: Position = AT, documents: int = 3, issued: int = NOW) -> RedisState:
     """A Redis that has everything, unless told otherwise."""
-    return RedisState(make_head("demo", position, documents, issued), documents)
+    return RedisState(make_head("demo", position, documents, issued), documents, FOUND, position)
 
 
 @pytest.mark.parametrize(
@@ -47,11 +53,39 @@ def redis(position: Position = AT, documents: int = 3, issued: int = NOW) -> Red
         (store(), redis(issued=NOW + HEAD_RENEWAL_S), Act.SIGN),
         (store(renew_at=NOW), redis(issued=0), Act.SIGN),
         (store(renew_at=NOW), redis(), Act.RENEW),
+        (store(stale=1), redis(), Act.RESIGN),
+        (store(stale=1, renew_at=NOW), redis(issued=0), Act.RESIGN),
+        (store(stale=1, pending=1), redis(), Act.SEND),
+        (store(stale=1), redis(Position(1, 8)), Act.ADOPT),
+        (store(stale=1), redis(Position(1, 6)), Act.RESTORE),
+        (store(stale=1, epoch=2), redis(), Act.RESIGN),
+        (store(epoch=2), redis(Position(1, 8)), Act.DISCARD),
+        (store(epoch=2), redis(Position(2, 8)), Act.ADOPT),
+        (store(epoch=2), redis(Position(1, 6)), Act.RESTORE),
+        (store(), RedisState(None, 3, FOUND, AT), Act.DISCARD),
+        (store(pending=1, stale=1), RedisState(None, 0, FOUND), Act.DISCARD),
+        (store(), redis(Position(1, 7 + MAX_LEAD)), Act.ADOPT),
+        (store(epoch=2), redis(Position(1, 8 + MAX_LEAD)), Act.DISCARD),
+        (store(), replace(redis(), has_root=False), Act.ROOT),
+        (store(), RedisState(None, 3, FOUND, AT, has_root=False), Act.ROOT),
+        (store(), replace(redis(Position(1, 8)), has_root=False), Act.ROOT),
     ],
 )
 def test_what_to_do_is_decided(store_state: StoreState, redis_state: RedisState, act: Act) -> None:
-    """Learn first, then mend, then send, then sign, then renew; else rest."""
+    """Roots first, then learn, then mend, then send, then sign, then renew; else rest."""
     assert decide(NOW, store_state, redis_state) is act
+
+
+@pytest.mark.parametrize(
+    ("store_state", "position"),
+    [(store(), Position(1, 8 + MAX_LEAD)), (store(epoch=2), Position(2, 1 + MAX_LEAD))],
+)
+def test_absurd_lead_is_an_alarm(store_state: StoreState, position: Position) -> None:
+    """Nobody has come so far by publishing: nothing is learnt, and the operator is told."""
+    with pytest.raises(FastForwardError) as caught:
+        decide(NOW, store_state, redis(position))
+    wanted = f"expected a head at most {MAX_LEAD} revisions beyond 1-7, got {position}"
+    assert str(caught.value) == f"{wanted}: somebody may have a channel key; a new root replaces it, in a new epoch"
 
 
 class Settler:

@@ -18,19 +18,13 @@ from channel import (
     LogCut,
     Position,
     SealedDocument,
-    Sender,
-    connect,
     encode_head,
     make_head,
-    open_envelope,
     seal,
 )
 from publisher import ConflictError, ContendedError, serve, writer
-from publisher.precondition import Precondition
-from publisher.proposal import Wish
-from publisher.store import Store
 from publisher.watcher import HEAD_RENEWAL_S
-from publisher.writer import Writer
+from tests.publisher.desk import Desk, open_desk, read_published
 from trust import PrivateKey
 
 PROGRAMS = [f"202100000000000{i}" for i in range(1, 6)]
@@ -39,59 +33,12 @@ NOW = 1_800_000_000
 DAY_S = 86_400
 
 
-class Desk:
-    """A writer without HTTP and without a watcher, so that a test says when it settles."""
-
-    def __init__(self, writer: Writer, store: Store, sender: Sender, workshop: Any) -> None:
-        self.writer, self.store, self.sender, self._workshop = writer, store, sender, workshop
-
-    async def put(self, name: DocumentName, poll_after: int, match: str = "*", now: int = NOW) -> tuple[int, bool]:
-        """Publishes a document: its revision, and whether it is distributed."""
-        body = orjson.dumps(self._workshop.document(program=name.id, poll_after=poll_after))
-        existing = Precondition(match=frozenset({match})) if match else Precondition(none_match=frozenset({"*"}))
-        outcome = await self.writer.put(Wish(name, body, existing), now)
-        return outcome.position.revision, outcome.is_distributed
-
-    async def create(self, name: DocumentName, poll_after: int = 1) -> tuple[int, bool]:
-        """Publishes a document that must not exist."""
-        return await self.put(name, poll_after, match="")
-
-
-@contextlib.asynccontextmanager
-async def open_desk(workshop: Any, redis: str, name: str = "desk") -> AsyncIterator[Desk]:
-    """A writer with a store of this name."""
-    client = connect(redis, 0.5)
-    feed, sender = workshop.feed(redis), Sender(client, "demo")
-    with Store(workshop.folder / name, "demo") as store:
-        desk = Desk(Writer(store, workshop.signer(), sender, feed), store, sender, workshop)
-        try:
-            yield desk
-        finally:
-            desk.writer.close()
-            await feed.close()
-            await client.aclose()
-
-
 @pytest.fixture
 async def desk(workshop: Any, redis_server: Any) -> AsyncIterator[Desk]:
     """A writer that has settled once."""
     async with open_desk(workshop, redis_server.url) as desk:
         await desk.writer.settle(NOW)
         yield desk
-
-
-async def read_published(feed: Any, workshop: Any) -> dict[str, tuple[int, int]]:
-    """What an edge would have: each program's revision and poll_after, everything verified."""
-    head = await feed.read_head()
-    index = await feed.index()
-    assert head.documents == len(index)
-    assert head.position >= max(index.values(), default=head.position)
-    published = {}
-    for name, envelope in zip(index, await feed.fetch(list(index)), strict=True):
-        document = orjson.loads(open_envelope(envelope, workshop.root.keys("channel"), DOCUMENT_TYPE))
-        assert Position(document["epoch"], document["revision"]) == index[name]
-        published[document["program"]] = (document["revision"], document.get("poll_after", 1_800))
-    return published
 
 
 async def test_empty_workspace_has_a_head(desk: Desk, feed: Any) -> None:
