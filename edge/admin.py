@@ -1,6 +1,7 @@
-"""The admin listener of a host, in the syncer: health, readiness, status, metrics. It answers while workers are busy.
+"""The admin listener of a host, in the syncer: health, readiness, status, metrics, versions that devices report to run.
 
-It reads what workers copied into their pages and what the syncer knows; nothing here is for devices, nothing secret.
+It answers while workers are busy. It reads what workers copied into their pages and what the syncer knows; nothing here
+is for devices, nothing secret.
 """
 
 import mmap
@@ -16,6 +17,7 @@ from edge.cache import Cache
 from edge.errors import CacheError
 from edge.metrics import FIELDS, read_page
 from edge.syncer import State
+from edge.tally import Tally
 
 # A worker copies its counters once a second; one that has not for this long is not counted on.
 FRESH_S = 5
@@ -29,6 +31,9 @@ _STATE_GAUGES: Final[Mapping[str, Callable[[State], int]]] = {
     "refused_documents": lambda state: len(state.refused),
     "source_problem": lambda state: int(bool(state.problem)),
     "head_expires_timestamp_seconds": lambda state: state.head_expires,
+    "root": lambda state: state.root.number,
+    "root_problem": lambda state: int(bool(state.root_problem)),
+    "root_expires_timestamp_seconds": lambda state: state.root.expires,
 }
 
 
@@ -39,12 +44,14 @@ class Host:
         pages: the workers' counters.
         states: the workspaces' states by name.
         cache: the host's edge.db.
+        tally: what devices report to run.
     """
 
-    def __init__(self, pages: Sequence[mmap.mmap], states: Mapping[str, State], cache: Cache) -> None:
+    def __init__(self, pages: Sequence[mmap.mmap], states: Mapping[str, State], cache: Cache, tally: Tally) -> None:
         self._pages = pages
         self._states = states
         self._cache = cache
+        self._tally = tally
         self.is_draining = False
         self._lagging: dict[int, float] = {}
 
@@ -86,6 +93,10 @@ class Host:
             "workspaces": {name: _tell_state(state, now) for name, state in self._states.items()},
         }
 
+    def tell_versions(self, workspace: str, program: str) -> dict[str, object] | None:
+        """Returns how many devices report to run which version of a program; None where the workspace is not served."""
+        return self._tally.tell(workspace, program) if workspace in self._states else None
+
     def tell_metrics(self) -> str:
         """Returns the counters in the Prometheus text format."""
         lines = []
@@ -113,6 +124,12 @@ def _tell_state(state: State, now: float) -> dict[str, object]:
         "problem": state.problem,
         "looked_s_ago": round(now - state.looked_at, 1) if state.looked_at else None,
         "head_expires": state.head_expires,
+        "root": {
+            "number": state.root.number,
+            "epoch": state.root.epoch,
+            "expires": state.root.expires,
+            "problem": state.root_problem,
+        },
         "refused": state.refused,
     }
 
@@ -134,6 +151,12 @@ def make_admin(host: Host) -> web.Application:
     async def metrics(_request: web.Request) -> web.Response:
         return web.Response(text=host.tell_metrics(), content_type="text/plain")
 
+    async def versions(request: web.Request) -> web.Response:
+        told = host.tell_versions(request.query.get("workspace", ""), request.query.get("program", ""))
+        if told is None:
+            return web.json_response({"error": "expected ?workspace=, one served here"}, status=HTTPStatus.NOT_FOUND)
+        return web.json_response(told)
+
     app = web.Application()
     app.add_routes(
         [
@@ -141,6 +164,7 @@ def make_admin(host: Host) -> web.Application:
             web.get("/readyz", ready),
             web.get("/status", status),
             web.get("/metrics", metrics),
+            web.get("/versions", versions),
         ]
     )
     return app

@@ -10,6 +10,7 @@ from msgspec import Struct
 from msgspec.structs import asdict
 
 from channel import NOWHERE, Position
+from edge.package import Packed, Shelf, find_packages
 from edge.question import VERSIONS, Question
 from ruleset import (
     DEFAULT_POLL_AFTER_S,
@@ -47,6 +48,7 @@ class Entry(CompiledProgram, frozen=True, gc=False):
     offers_expire: int
     updates: dict[tuple[str, Reason], Update]
     position: Position
+    packages: dict[str, Packed]
 
 
 def compile_entry(document: Program, sheet: Sheet | None = None) -> Entry:
@@ -66,6 +68,7 @@ def compile_entry(document: Program, sheet: Sheet | None = None) -> Entry:
         offers_expire=document.offers.expires,
         updates=updates,
         position=position,
+        packages=find_packages(document),
     )
 
 
@@ -128,16 +131,23 @@ class Workspace:
 
     Args:
         name: as devices call it.
-        root: the number of the newest root document.
+        roots: the root documents that are known, by their numbers, one at least.
     """
 
-    __slots__ = ("_idle", "_prefix", "entries", "name", "position", "root")
+    __slots__ = ("_idle", "_prefix", "entries", "name", "position", "root", "roots", "shelf")
 
-    def __init__(self, name: str, root: int) -> None:
+    def __init__(self, name: str, roots: Mapping[int, bytes]) -> None:
         self.name = name
-        self.root = root
         self.entries: dict[str, Entry] = {}
-        self.apply({}, NOWHERE)
+        self.shelf = Shelf()
+        self.position = NOWHERE
+        self.follow_roots(roots)
+
+    def follow_roots(self, roots: Mapping[int, bytes]) -> None:
+        """Replaces the root documents; answers tell the newest one's number from now on."""
+        self.roots = roots
+        self.root = max(roots)
+        self.apply({}, self.position)
 
     def has_newer(self, program: str, entry: Entry) -> bool:
         """Says whether a program's entry is newer than this one: then this one comes from an older source."""
@@ -146,6 +156,9 @@ class Workspace:
 
     def apply(self, changed: Mapping[str, Entry], position: Position) -> None:
         """Replaces the entries of a batch of changes, in one step: a check sees all of it or nothing."""
+        for program, entry in changed.items():
+            held = self.entries.get(program)
+            self.shelf.replace(held.packages if held else {}, entry.packages)
         self.entries.update(changed)
         self.position = position
         self._prefix = b'{"revision":%d,"root":%d,"poll_after":' % (position.revision, self.root)

@@ -6,7 +6,6 @@ The same exchange as on the lane decides what a check is told; only the transpor
 import asyncio
 import re
 from http import HTTPStatus
-from pathlib import Path
 from typing import Final
 
 from aiohttp import HttpVersion10, HttpVersion11, StreamReader, web
@@ -16,13 +15,17 @@ from edge.body import MAX_BODY_BYTES
 from edge.connection import Connections, FullError
 from edge.errors import RETRY_AFTER_S, RefusedError
 from edge.exchange import CONTINUE, JSON, MAX_HEAD_BYTES, Rules, refuse_head
+from edge.file import IMMUTABLE, FileAnswer, Store
 from edge.frame import Frame
+from edge.package import VARY, choose_coded
 from edge.report import Seen, parse_report
 from edge.settings import EdgeSettings
+from edge.tally import Outbox, find_stays
 
-# A package file never changes: its name is its hash.
-IMMUTABLE: Final = "public, max-age=31536000, immutable"
-_DIGEST = re.compile(r"[0-9a-f]{64}")
+TAR: Final = "application/x-tar"
+# Of a name that nobody has, as much as this is told again, in characters.
+_SHOWN: Final = 64
+_is_number: Final = re.compile("[1-9][0-9]{0,15}").fullmatch
 # The shortest field is `a:` and its line's end: the limit of the head is the limit of their number, too.
 MAX_FIELDS: Final = MAX_HEAD_BYTES // len("a:\r\n")
 # How long a body that was refused unread is thrown away before the connection ends, in seconds: a client that is still
@@ -40,20 +43,6 @@ _CODES: Final = {
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "too_large",
     HTTPStatus.EXPECTATION_FAILED: "expectation_failed",
 }
-
-
-class Store:
-    """The folder of package files, each under its own hash; None where this host serves none."""
-
-    def __init__(self, folder: Path | None) -> None:
-        self._folder = folder
-
-    def find(self, digest: str) -> Path | None:
-        """Returns the file of that SHA-256 in hex, None where there is none."""
-        if self._folder is None or not _DIGEST.fullmatch(digest):
-            return None
-        path = self._folder / digest[:2] / digest
-        return path if path.is_file() else None
 
 
 class Handler(web.RequestHandler):
@@ -166,7 +155,7 @@ class Handler(web.RequestHandler):
 
     def _answer_with(self, request: web.BaseRequest, response: web.StreamResponse) -> None:
         """An answer is ready: it gets its time to be written and the next request to come, or ends the connection."""
-        is_file = isinstance(response, web.FileResponse)
+        is_file = isinstance(response, FileAnswer)
         self._awaits = not self._frame.is_empty
         if is_file:
             self.deadline = self._connections.download_deadline
@@ -215,21 +204,21 @@ def _explain(message: str) -> RefusedError:
 
 _RULES = web.AppKey("rules", Rules)
 _STORE = web.AppKey("store", Store)
-_ROOTS = web.AppKey("roots", dict[str, bytes])
 _SEEN = web.AppKey("seen", Seen)
+_OUTBOX = web.AppKey("outbox", Outbox)
 
 
-def make_app(rules: Rules, settings: EdgeSettings) -> web.Application:
-    """Returns the application of one worker."""
+def make_app(rules: Rules, settings: EdgeSettings, outbox: Outbox) -> web.Application:
+    """Returns the application of one worker; what devices report to run goes to the outbox."""
     app = web.Application(middlewares=[_answer_errors], client_max_size=MAX_BODY_BYTES)
-    app[_RULES], app[_STORE], app[_SEEN] = rules, Store(settings.store), Seen()
-    app[_ROOTS] = {name: path.read_bytes() for name, path in settings.workspaces.items()}
+    app[_RULES], app[_STORE], app[_SEEN], app[_OUTBOX] = rules, Store(settings.store), Seen(), outbox
     app.add_routes(
         [
             web.post("/v1/check", _check, expect_handler=_expect),
             web.post("/v1/report", _report, expect_handler=_expect),
             web.get("/v1/root/{number}", _root),
             web.get("/v1/files/{digest}", _file),
+            web.get("/v1/packages/{digest}", _package),
         ]
     )
     return app
@@ -311,27 +300,63 @@ async def _check(request: web.Request) -> web.Response:
 async def _report(request: web.Request) -> web.Response:
     report = parse_report(await _read(request))
     rules = request.app[_RULES]
-    rules.find_workspace(report.workspace)
+    programs = rules.find_workspace(report.workspace).entries
     rules.counters.reports += 1
-    for event in request.app[_SEEN].admit(report):
+    events = request.app[_SEEN].admit(report)
+    request.app[_OUTBOX].add(find_stays(report, events, programs))
+    for event in events:
         setattr(rules.counters, event.outcome, getattr(rules.counters, event.outcome) + 1)
     return web.Response(status=HTTPStatus.ACCEPTED)
 
 
 async def _root(request: web.Request) -> web.Response:
-    """A workspace's newest root document; where the edge serves one workspace alone, it need not be named."""
-    roots, workspaces = request.app[_ROOTS], request.app[_RULES].workspaces
-    name = request.query.get("workspace", next(iter(roots)) if len(roots) == 1 else "")
-    if name not in roots or request.match_info["number"] != str(workspaces[name].root):
-        raise RefusedError("not_found", f"no root {request.match_info['number']!r} of workspace {name!r} is here")
-    return web.Response(body=roots[name], content_type=JSON)
+    """A workspace's root document of a number; where the edge serves one workspace alone, it need not be named."""
+    workspaces, number = request.app[_RULES].workspaces, request.match_info["number"]
+    name = request.query.get("workspace", next(iter(workspaces)) if len(workspaces) == 1 else "")
+    roots = workspaces[name].roots if name in workspaces else {}
+    document = roots.get(int(number)) if _is_number(number) else None
+    if document is None:
+        raise RefusedError("not_found", f"no root {number[:_SHOWN]!r} of workspace {name[:_SHOWN]!r} is here")
+    return web.Response(body=document, content_type=JSON)
 
 
 async def _file(request: web.Request) -> web.StreamResponse:
-    digest, store = request.match_info["digest"], request.app[_STORE]
-    path = store.find(digest)
+    digest = request.match_info["digest"]
+    path = request.app[_STORE].find(digest)
     if path is None:
-        raise RefusedError("not_found", f"no file {digest[:64]!r} is here")
+        raise RefusedError("not_found", f"no file {digest[:_SHOWN]!r} is here")
     request.app[_RULES].counters.files += 1
-    headers = {"Cache-Control": IMMUTABLE, "Content-Type": "application/octet-stream"}
-    return web.FileResponse(path, headers=headers)
+    return FileAnswer(path, digest, {"Cache-Control": IMMUTABLE, "Content-Type": "application/octet-stream"})
+
+
+async def _package(request: web.Request) -> web.StreamResponse:
+    """A package by its tar's hash, in the best coding that the client takes and the store has."""
+    try:
+        return _send_package(request)
+    except RefusedError as error:
+        request.app[_RULES].counters.refused += 1
+        response = _refuse(error)
+        response.headers["Vary"] = VARY
+        return response
+
+
+def _send_package(request: web.Request) -> FileAnswer:
+    digest, store, rules = request.match_info["digest"], request.app[_STORE], request.app[_RULES]
+    packed = [one for workspace in rules.workspaces.values() for one in workspace.shelf.find(digest)]
+    accepted, dictionary = (_join(request, name) for name in ("Accept-Encoding", "Available-Dictionary"))
+    choice = choose_coded(packed, accepted, dictionary)
+    if packed and not choice:
+        raise RefusedError("not_acceptable", "expected zstd in Accept-Encoding, or dcz and a dictionary that is known")
+    for coded in choice:
+        path = store.find(coded.digest)
+        if path is not None:
+            rules.counters.files += 1
+            fields = {"Cache-Control": IMMUTABLE, "Content-Type": TAR, "Content-Encoding": coded.coding, "Vary": VARY}
+            return FileAnswer(path, coded.digest, fields)
+    raise RefusedError("not_found", f"no package {digest[:_SHOWN]!r} is here")
+
+
+def _join(request: web.Request, name: str) -> str | None:
+    """A field's value, of several the list of them; None where there is none."""
+    values = request.headers.getall(name, None)
+    return None if values is None else ", ".join(values)

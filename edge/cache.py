@@ -2,13 +2,15 @@
 
 A row is a signed document as it came, with a digest that is checked when it is read. Rows are numbered as they are
 written, over all workspaces, so that a worker asks for what is newer than the last row it has. Documents of a batch
-and how far the workspace has come are written in one transaction, hence seen together.
+and how far the workspace has come are written in one transaction, hence seen together. So are the root documents of a
+workspace, which follow each other; who reads them to believe them verifies them again.
 """
 
 import hashlib
 import logging
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +19,7 @@ from channel import NOWHERE, DocumentName, Position
 from edge.errors import CacheDamageError, CacheError
 
 # Another layout is another file: old and new code on one host do not meet in one.
-FILE_NAME = "edge-1.db"
+FILE_NAME = "edge-2.db"
 DIGEST_BYTES = 16
 # How long a reader waits for the writer's lock (it never should: WAL), in seconds.
 BUSY_S = 5.0
@@ -57,7 +59,11 @@ CREATE TABLE IF NOT EXISTS refused (
     workspace TEXT NOT NULL, kind TEXT NOT NULL, id TEXT NOT NULL, position TEXT NOT NULL, reason TEXT NOT NULL,
     PRIMARY KEY (workspace, kind, id)
 );
-PRAGMA user_version = 1;
+CREATE TABLE IF NOT EXISTS root (
+    workspace TEXT NOT NULL, number INTEGER NOT NULL, row INTEGER NOT NULL UNIQUE, document BLOB NOT NULL,
+    digest BLOB NOT NULL, PRIMARY KEY (workspace, number)
+);
+PRAGMA user_version = 2;
 COMMIT;
 """
 
@@ -88,14 +94,16 @@ class Row(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """What is newer than a worker's last row: documents, how far each workspace has come, and the last row now.
+    """What is newer than a worker's last row: documents, how far workspaces have come, and the last row now.
 
-    Where there is more than a page of it, the batch is not whole: it ends with its last document, and nothing is said
-    of how far workspaces have come.
+    `roots` are all the root documents of a workspace, by their numbers, where one of them is new. Where there are more
+    documents than a page, the batch is not whole and ends with the last of them; how far a workspace has come is true
+    with the last page only.
     """
 
     rows: list[Row]
     progress: dict[str, Position]
+    roots: dict[str, dict[int, bytes]]
     last: int
     is_whole: bool = True
 
@@ -158,6 +166,27 @@ class Cache:
         query = "SELECT kind, id, position, reason FROM refused WHERE workspace = ? ORDER BY kind, id"
         rows = self._read(query, workspace)
         return [{"kind": kind, "id": id_, "position": at, "reason": reason} for kind, id_, at, reason in rows]
+
+    def read_roots(self, workspace: str) -> dict[int, bytes]:
+        """Returns the root documents of a workspace by their numbers, oldest first."""
+        query = "SELECT workspace, number, document, digest FROM root WHERE workspace = ? ORDER BY number"
+        return _gather_roots(self._read(query, workspace)).get(workspace, {})
+
+    def write_roots(self, workspace: str, roots: Mapping[int, bytes]) -> None:
+        """Replaces the root documents of a workspace, which are verified, by their numbers.
+
+        Raises:
+            CacheError: the disk does not take it; the ones before stay.
+        """
+        with _using(self.path), self._db:
+            self._db.execute("BEGIN IMMEDIATE")
+            last = _read_last_row(self._db)
+            self._db.execute("DELETE FROM root WHERE workspace = ?", (workspace,))
+            rows = [
+                (workspace, number, last + i, document, _digest_root(number, document))
+                for i, (number, document) in enumerate(roots.items(), 1)
+            ]
+            self._db.executemany("INSERT INTO root VALUES (?, ?, ?, ?, ?)", rows)
 
     def read_last_row(self) -> int:
         """Returns the number of the row that was written last."""
@@ -239,10 +268,10 @@ class CacheReader:
             assert self._db is not None  # noqa: S101 - _open has raised otherwise
             return _read_batch(self._db, after)
         except FileNotFoundError:
-            return Batch([], {}, 0)  # a new host: the syncer has not made it yet
+            return Batch([], {}, {}, 0)  # a new host: the syncer has not made it yet
         except (OSError, sqlite3.Error) as error:
             _log.error("%s cannot be read: %s", self._path, error)
-            return Batch([], {}, after)
+            return Batch([], {}, {}, after)
 
     def _open(self) -> None:
         self.close()
@@ -268,6 +297,8 @@ def _using(path: Path) -> Iterator[None]:
 
 
 def _open_to_write(path: Path) -> sqlite3.Connection:
+    # Documents hold the keys of sealed packages; SQLite gives its log the mode of the file.
+    path.touch(mode=0o600)
     db = sqlite3.connect(path, isolation_level=None, timeout=BUSY_S)
     try:
         db.execute("PRAGMA journal_mode = WAL")
@@ -305,16 +336,35 @@ def _read_batch(db: sqlite3.Connection, after: int) -> Batch:
         cursor.execute("BEGIN")
         try:
             if not cursor.execute("PRAGMA user_version").fetchone()[0]:
-                return Batch([], {}, 0)  # the syncer is just making it
+                return Batch([], {}, {}, 0)  # the syncer is just making it
             query = "SELECT row, workspace, kind, id, envelope, digest FROM document WHERE row > ? ORDER BY row LIMIT ?"
             rows = [_read_row(*found) for found in cursor.execute(query, (after, PAGE))]
-            if len(rows) == PAGE:
-                return Batch(rows, {}, rows[-1].row, is_whole=False)
             query = "SELECT workspace, epoch, revision FROM progress WHERE row > ?"
             progress = {name: Position(*position) for name, *position in cursor.execute(query, (after,))}
-            return Batch(rows, progress, _read_last_row(db))
+            is_whole = len(rows) < PAGE
+            last = _read_last_row(db) if is_whole else rows[-1].row
+            return Batch(rows, progress, _read_roots(cursor, after), last, is_whole)
         finally:
             cursor.execute("COMMIT")
+
+
+def _read_roots(cursor: sqlite3.Cursor, after: int) -> dict[str, dict[int, bytes]]:
+    # Those of a workspace are written together, with the same news or none.
+    query = "SELECT workspace, number, document, digest FROM root WHERE row > ? ORDER BY number"
+    return _gather_roots(cursor.execute(query, (after,)))
+
+
+def _gather_roots(rows: Iterable[tuple[str, int, bytes, bytes]]) -> dict[str, dict[int, bytes]]:
+    """The root documents of workspaces; what the disk has damaged is left out."""
+    roots: dict[str, dict[int, bytes]] = defaultdict(dict)
+    for workspace, number, document, digest in rows:
+        if isinstance(document, bytes) and isinstance(number, int) and _digest_root(number, document) == digest:
+            roots[workspace][number] = document
+    return dict(roots)
+
+
+def _digest_root(number: int, document: bytes) -> bytes:
+    return _digest(b"%d:%b" % (number, document))
 
 
 def _read_row(row: int, workspace: str, kind: str, id_: str, envelope: bytes, digest: bytes) -> Row:  # noqa: PLR0913, PLR0917 - a row's columns
@@ -322,7 +372,11 @@ def _read_row(row: int, workspace: str, kind: str, id_: str, envelope: bytes, di
 
 
 def _read_last_row(db: sqlite3.Connection) -> int:
-    query = "SELECT max((SELECT coalesce(max(row), 0) FROM document), (SELECT coalesce(max(row), 0) FROM progress))"
+    # Each maximum from its index: a union of the tables would be read through.
+    query = (
+        "SELECT max((SELECT coalesce(max(row), 0) FROM document), (SELECT coalesce(max(row), 0) FROM progress),"
+        " (SELECT coalesce(max(row), 0) FROM root))"
+    )
     return int(db.execute(query).fetchone()[0])
 
 

@@ -19,14 +19,16 @@ from channel import Feed
 from edge import parent
 from edge.admin import Host, make_admin
 from edge.cache import Cache
+from edge.chain import Chain
 from edge.errors import CacheError
 from edge.metrics import keep_beating, open_page
 from edge.settings import EdgeSettings, read_settings
 from edge.syncer import WorkspaceSync
+from edge.tally import MAX_PAGE_BYTES, Tally
 from edge.worker import Worker
 from settings import SettingsError
 from settings.address import split_address
-from trust import Root, TrustError, read_root
+from trust import TrustError
 
 PR_SET_PDEATHSIG = 1
 # How long operators' requests may take to end at a stop, in seconds.
@@ -88,11 +90,15 @@ async def _run_worker(settings: EdgeSettings, spec: Mapping[str, Any]) -> None:
 
 async def _run_syncer(settings: EdgeSettings, spec: Mapping[str, Any]) -> None:
     cache = Cache(settings.data)
-    wake = _make_wake([socket.socket(fileno=descriptor) for descriptor in spec["wakes"]])
+    wakes, tally = [socket.socket(fileno=descriptor) for descriptor in spec["wakes"]], Tally()
+    wake = _make_wake(wakes)
     syncs = {name: _make_sync(name, path, settings, cache, wake) for name, path in settings.workspaces.items()}
-    host = Host([open_page(page) for page in spec["pages"]], {name: sync.state for name, sync in syncs.items()}, cache)
+    states = {name: sync.state for name, sync in syncs.items()}
+    host = Host([open_page(page) for page in spec["pages"]], states, cache, tally)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    for each in wakes:
+        loop.add_reader(each, _hear, each, tally)
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     loop.add_signal_handler(signal.SIGUSR1, setattr, host, "is_draining", True)  # noqa: FBT003 - setattr's own
     runner = web.AppRunner(make_admin(host), access_log=None, shutdown_timeout=ADMIN_STOP_S)
@@ -127,20 +133,25 @@ def _make_wake(wakes: Sequence[socket.socket]) -> Callable[[], None]:
     return wake
 
 
+def _hear(worker: socket.socket, tally: Tally) -> None:
+    with contextlib.suppress(BlockingIOError):
+        tally.take(worker.recv(MAX_PAGE_BYTES, socket.MSG_DONTWAIT))
+
+
 def _make_sync(name: str, path: Path, settings: EdgeSettings, cache: Cache, wake: Callable[[], None]) -> WorkspaceSync:
-    root = _read_root(name, path)
-    return WorkspaceSync(name, root, Feed(settings.redis, name, root.keys("channel")), cache, wake)
+    pinned = _read_root(name, path)
+    return WorkspaceSync(name, pinned, Feed(settings.redis, name, pinned.root.keys("channel")), cache, wake)
 
 
-def _read_root(name: str, path: Path) -> Root:
+def _read_root(name: str, path: Path) -> Chain:
     """A root file that is pinned for a workspace has to be that workspace's."""
     try:
-        root = read_root(path.read_bytes())
+        pinned = Chain.pin(path.read_bytes())
     except TrustError as error:
         raise ValueError(f"{path}: {error}") from error
-    if root.workspace != name:
-        raise ValueError(f"{path}: expected the root of workspace {name!r}, got that of {root.workspace!r}")
-    return root
+    if pinned.root.workspace != name:
+        raise ValueError(f"{path}: expected the root of workspace {name!r}, got that of {pinned.root.workspace!r}")
+    return pinned
 
 
 def _name(listener: socket.socket) -> str:

@@ -20,18 +20,21 @@ from channel import (
     EnvelopeError,
     Feed,
     Head,
+    LinkRefusedError,
     LogCut,
     Position,
     SourceError,
     Standing,
+    check_epoch,
     judge_head,
     open_envelope,
 )
 from edge.answer import compile_entry
 from edge.cache import Cache, Document, Refusal
+from edge.chain import Chain
 from edge.errors import CacheDamageError, CacheError
 from ruleset import DocumentError, parse_program
-from trust import Root
+from trust import Root, RootError
 
 # The first change is applied at once; those that follow within this time are applied together.
 GATHER_S = 0.02
@@ -40,6 +43,8 @@ LOOK_S = 10.0
 LOOK_JITTER = 0.3
 # Documents verified and written at once: a longer stretch would keep the admin listener waiting.
 CHUNK = 50
+# Roots taken at one look: whoever can write to Redis and has a root key could else keep the syncer verifying for ever.
+MAX_ROOT_STEPS = 16
 
 _log = logging.getLogger("graywave.edge")
 
@@ -48,12 +53,15 @@ _log = logging.getLogger("graywave.edge")
 class State:
     """How a workspace stands, for people: where it is, and what its source is like.
 
+    `root` is the newest root that is believed, `root_problem` what is wrong with the one that should follow it.
     `looked_at` is in seconds of the monotonic clock, `head_expires` since 1970.
     """
 
     position: Position
+    root: Root
     standing: str = "unknown"
     problem: str = ""
+    root_problem: str = ""
     looked_at: float = 0.0
     head_expires: int = 0
     refused: list[dict[str, str]] = field(default_factory=list)
@@ -68,7 +76,7 @@ def judge_document(
         envelope: what lies in Redis, None for nothing.
         workspace: the one that it is for.
         name: what it was asked for as.
-        root: whose `channel` keys are believed.
+        root: whose `channel` keys are believed, up to its epoch.
         held: the position of the document of that name that this host has.
     """
     claimed = held or NOWHERE
@@ -80,6 +88,7 @@ def judge_document(
         if (program.workspace, program.program) != (workspace, name.id):
             said = f"{program.workspace!r}, {program.program!r}"
             return Refusal(name, claimed, f"expected a document of {workspace!r}, {name.id!r}, got one of {said}")
+        check_epoch(claimed, root.epoch)
         if held is not None and claimed <= held:
             older = f"redis has it at {claimed}, older than {held} here"
             return None if claimed == held else Refusal(name, claimed, older)
@@ -96,20 +105,22 @@ class WorkspaceSync:
 
     Args:
         name: the workspace.
-        root: whom to believe.
+        pinned: whom to believe first of all; roots in the cache and the feed that follow are believed, too.
         feed: where it comes from.
         cache: where it goes.
         wake: called when the cache has something new.
     """
 
-    def __init__(self, name: str, root: Root, feed: Feed, cache: Cache, wake: Callable[[], None]) -> None:
+    def __init__(self, name: str, pinned: Chain, feed: Feed, cache: Cache, wake: Callable[[], None]) -> None:
         self._name = name
-        self._root = root
+        self._written = cache.read_roots(name)
+        self._chain = pinned.follow(self._written)
         self._feed = feed
         self._cache = cache
         self._wake = wake
         self._hinted = asyncio.Event()
-        self.state = State(cache.read_progress(name), refused=cache.read_refused(name))
+        self.state = State(cache.read_progress(name), self._chain.root, refused=cache.read_refused(name))
+        self._believe()
 
     async def run(self) -> None:
         """Follows for ever; whatever Redis does, it goes on.
@@ -165,6 +176,7 @@ class WorkspaceSync:
 
     async def _take_news(self) -> str:
         """Takes what is new; returns what is wrong with the source, empty where nothing is."""
+        await self._follow_roots()
         state = self.state
         head = await self._feed.read_head()
         state.standing = judge_head(state.position, head)
@@ -181,6 +193,50 @@ class WorkspaceSync:
         if head.expires <= time.time():
             return f"the head has expired: no publisher has signed one since {head.issued}"
         return ""
+
+    async def _follow_roots(self) -> None:
+        """Takes the roots that follow, before anything that their keys may have signed; a bad one is told, and left."""
+        self._keep_roots()
+        problem = ""
+        try:
+            for _ in range(MAX_ROOT_STEPS):
+                document = await self._feed.fetch_root(self._chain.next)
+                if document is None:
+                    break
+                self._add_root(document)
+            else:
+                self._hinted.set()
+        except (LinkRefusedError, RootError) as error:  # refused by Redis: something that is no text lies there
+            problem = f"root {self._chain.next} refused: {error}"
+        root = self._chain.root
+        if not problem and root.expires <= time.time():
+            problem = f"root {root.number} has expired: devices install nothing until there is a newer one"
+        if problem and problem != self.state.root_problem:
+            _log.error("workspace %s: %s", self._name, problem)
+        self.state.root_problem = problem
+
+    def _add_root(self, document: bytes) -> None:
+        try:
+            self._chain = self._chain.add(document)
+        except RootError:
+            raise
+        except Exception as error:  # one root that surprises must not keep out all documents
+            raise RootError(f"it cannot be read: {error!r}") from error
+        root = self._chain.root
+        _log.info("workspace %s: following root %d, epoch %d", self._name, root.number, root.epoch)
+        self._believe()
+        self._keep_roots()
+
+    def _believe(self) -> None:
+        root = self.state.root = self._chain.root
+        self._feed.trust(root.keys("channel"), root.epoch)
+
+    def _keep_roots(self) -> None:
+        """Writes the roots where they are not those that lie there: what did not follow from the pinned one goes."""
+        if self._written != self._chain.documents:
+            self._cache.write_roots(self._name, self._chain.documents)
+            self._written = dict(self._chain.documents)
+            self._wake()
 
     async def _list_news(self, head: Head) -> list[DocumentName]:
         """What has changed between this host's position and the head's."""
@@ -226,4 +282,4 @@ class WorkspaceSync:
         self._wake()
 
     def _judge(self, name: DocumentName, envelope: bytes | None) -> Document | Refusal | None:
-        return judge_document(envelope, self._name, name, self._root, self._cache.read_position(self._name, name))
+        return judge_document(envelope, self._name, name, self._chain.root, self._cache.read_position(self._name, name))

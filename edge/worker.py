@@ -14,6 +14,7 @@ import socket
 import time
 from collections import defaultdict
 from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
 from typing import Any
 
 from aiohttp import web
@@ -22,7 +23,8 @@ from channel import Position
 from channel.envelope import cut_payload
 from edge.answer import Entry, Workspace, compile_entry
 from edge.app import Handler, make_app
-from edge.cache import CacheReader, Row
+from edge.cache import Batch, CacheReader, Row
+from edge.chain import Chain
 from edge.connection import Connections
 from edge.exchange import Rules
 from edge.head import HeadReader
@@ -30,8 +32,8 @@ from edge.lane import Lane
 from edge.metrics import Counters
 from edge.response import Writer
 from edge.settings import EdgeSettings
+from edge.tally import Outbox
 from ruleset import Binder, DocumentError, parse_program
-from trust import read_root
 
 # Documents compiled before the loop gets its turn: about 3 ms, which no check notices.
 SLICE = 20
@@ -83,14 +85,24 @@ class Follower:
     async def catch_up(self) -> None:
         """Reads what is new, compiles it in slices, and applies it in one step."""
         changed: dict[str, dict[str, Entry]] = defaultdict(dict)
-        batch = self._reader.read(self._last)
-        await self._compile_all(batch.rows, changed)
+        progress: dict[str, Position] = {}
+        roots: dict[str, dict[int, bytes]] = {}
+        batch = Batch([], {}, {}, self._last, is_whole=False)
         while not batch.is_whole:
             batch = self._reader.read(batch.last)
+            progress |= batch.progress
+            roots |= batch.roots
             await self._compile_all(batch.rows, changed)
-        self._apply(changed, batch.progress)
+        self._follow_roots(roots)
+        self._apply(changed, progress)
         self._last = self._rules.counters.cursor = batch.last
         self._note()
+
+    def _follow_roots(self, roots: dict[str, dict[int, bytes]]) -> None:
+        for name, documents in roots.items():
+            workspace = self._rules.workspaces.get(name)
+            if workspace is not None:
+                workspace.follow_roots(documents)
 
     def _apply(self, changed: dict[str, dict[str, Entry]], progress: dict[str, Position]) -> None:
         for name in changed.keys() | progress.keys():
@@ -131,7 +143,7 @@ class Worker:
     Args:
         settings: the edge's.
         listener: the socket it serves, bound and kept by the parent.
-        wake: what the syncer writes to when edge.db has changed.
+        wake: what the syncer writes to when edge.db has changed, and is told by what devices report.
         page: where its counters go.
     """
 
@@ -143,9 +155,9 @@ class Worker:
         self._counters = Counters()
         self._counters.pid = os.getpid()
         self._rules = Rules(
-            {name: Workspace(name, read_root(path.read_bytes()).number) for name, path in settings.workspaces.items()},
-            self._counters,
+            {name: _pin_workspace(name, path) for name, path in settings.workspaces.items()}, self._counters
         )
+        self._outbox = Outbox()
         self._connections = Connections(settings.max_connections, settings.max_peer_connections)
         self._writer = Writer()
         self._reader = HeadReader()
@@ -163,7 +175,9 @@ class Worker:
         self._listen_for_wake(follower)
         tasks.append(self._start(follower.follow()))
         runner = web.AppRunner(
-            make_app(self._rules, self._settings), handler_cancellation=True, shutdown_timeout=APP_STOP_S
+            make_app(self._rules, self._settings, self._outbox),
+            handler_cancellation=True,
+            shutdown_timeout=APP_STOP_S,
         )
         await runner.setup()
         server = await loop.create_server(self._choose_protocol(runner), sock=self._listener, backlog=BACKLOG)
@@ -231,6 +245,7 @@ class Worker:
         self._connections.tick(time.monotonic())
         self._counters.mark_beat()
         self._copy_counters()
+        self._outbox.send(self._wake)
         follower.look()
 
     def _copy_counters(self) -> None:
@@ -243,6 +258,11 @@ class Worker:
         self._connections.drain()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._connections.emptied.wait(), DRAIN_S)
+
+
+def _pin_workspace(name: str, root: Path) -> Workspace:
+    """The workspace before anything was read from edge.db."""
+    return Workspace(name, Chain.pin(root.read_bytes()).documents)
 
 
 async def _end(tasks: Sequence["asyncio.Task[None]"]) -> None:

@@ -1,7 +1,7 @@
 """Makes what an edge's parts are fed with: published documents, sealed by a workspace's own keys, and questions."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import orjson
 from channel import DOCUMENT_TYPE, DocumentName, Position, encode_head, make_head, seal
 from edge.answer import Entry, compile_entry
 from edge.cache import Document
+from edge.chain import Chain
 from ruleset import parse_program
 from trust import ROLES, PrivateKey, Root, make_root, read_root
 
@@ -25,6 +26,22 @@ PATIENCE_S = 30.0
 KEYS = {role: PrivateKey.generate() for role in ROLES}
 ROOT_BYTES = make_root(WORKSPACE, 3, NOW + YEAR_S, {role: [key.public] for role, key in KEYS.items()}, [KEYS["root"]])
 ROOT: Root = read_root(ROOT_BYTES)
+PINNED = Chain.pin(ROOT_BYTES)
+# The keys that the next root has, all of them others.
+NEXT_KEYS = {role: PrivateKey.generate() for role in ROLES}
+
+
+def make_successor(
+    number: int = 4,
+    *,
+    keys: Mapping[str, PrivateKey] = NEXT_KEYS,
+    signers: Sequence[PrivateKey] = (KEYS["root"], NEXT_KEYS["root"]),
+    epoch: int = 1,
+    expires: int = NOW + 20 * YEAR_S,
+) -> bytes:
+    """The root document that follows ROOT_BYTES, or whatever is said of it."""
+    roles = {role: [key.public] for role, key in keys.items()}
+    return make_root(WORKSPACE, number, expires, roles, signers, epoch=epoch)
 
 
 def make_package(**members: Any) -> Json:
@@ -64,9 +81,9 @@ def make_row(version: str = "1.0.0.0", revision: int = 1, program: str = PROGRAM
     return Document(DocumentName("program", program), Position(1, revision), envelope)
 
 
-def sign_head(position: Position, documents: int = 1, now: int = NOW) -> bytes:
+def sign_head(position: Position, documents: int = 1, now: int = NOW, key: PrivateKey = KEYS["channel"]) -> bytes:
     """A signed head that was issued at a time."""
-    return encode_head(make_head(WORKSPACE, position, documents, now), KEYS["channel"])
+    return encode_head(make_head(WORKSPACE, position, documents, now), key)
 
 
 def write_root(folder: Path) -> Path:

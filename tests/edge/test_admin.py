@@ -4,6 +4,7 @@ import mmap
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import orjson
 import pytest
 from aiohttp.test_utils import TestClient
 
@@ -12,7 +13,8 @@ from edge.admin import FRESH_S, LAG_S, Host, make_admin
 from edge.cache import Cache, Refusal
 from edge.metrics import PAGE_BYTES, Counters
 from edge.syncer import State
-from tests.edge.press import PROGRAM, WORKSPACE, make_row
+from edge.tally import Tally
+from tests.edge.press import PROGRAM, ROOT, WORKSPACE, make_row
 
 BEAT = 1_000
 
@@ -29,7 +31,7 @@ def counters() -> list[Counters]:
 @pytest.fixture
 def state() -> State:
     """A workspace that has come to 1-5."""
-    return State(Position(1, 5), "current", head_expires=9_000)
+    return State(Position(1, 5), ROOT, "current", head_expires=9_000)
 
 
 @pytest.fixture
@@ -39,7 +41,13 @@ def host(counters: list[Counters], state: State, cache: Cache) -> Host:
     pages = [mmap.mmap(-1, PAGE_BYTES) for _ in counters]
     for page, each in zip(pages, counters, strict=True):
         each.write(page)
-    return Host(pages, {WORKSPACE: state}, cache)
+    return Host(pages, {WORKSPACE: state}, cache, Tally())
+
+
+@pytest.fixture
+def tally(host: Host) -> Tally:
+    """What devices have reported to this host."""
+    return host._tally
 
 
 def write(host: Host, worker: int, counters: Counters, **members: int) -> None:
@@ -98,12 +106,13 @@ def test_file_that_cannot_be_read(host: Host, cache: Cache) -> None:
     """Where edge.db cannot be read, the host is not ready and says why, instead of failing."""
     cache.close()
     (reason,) = host.explain_unready(BEAT)
-    assert "edge-1.db cannot be used" in reason
+    assert "edge-2.db cannot be used" in reason
 
 
 def test_status_tells_all(host: Host, state: State) -> None:
     """The status has the processes, their counters, and how each workspace stands."""
     state.looked_at, state.problem = BEAT - 2.5, "redis cannot be reached"
+    state.root_problem = "root 4 refused"
     state.refused = [{"kind": "program", "id": PROGRAM, "position": "1-4", "reason": "forged"}]
     status: Any = host.tell_status(BEAT)
     assert (status["ready"], status["unready"]) == (True, [])
@@ -120,6 +129,7 @@ def test_status_tells_all(host: Host, state: State) -> None:
             "problem": "redis cannot be reached",
             "looked_s_ago": 2.5,
             "head_expires": 9_000,
+            "root": {"number": 3, "epoch": 1, "expires": ROOT.expires, "problem": "root 4 refused"},
             "refused": state.refused,
         }
     }
@@ -140,7 +150,7 @@ def test_metrics_have_types_and_labels(host: Host, state: State) -> None:
     assert 'graywave_edge_checks_total{worker="1"} 8' in lines
     assert "# TYPE graywave_edge_connections gauge" in lines
     assert 'graywave_edge_cursor{worker="0"} 2' in lines
-    assert lines[-10:] == [
+    assert lines[-16:] == [
         "# TYPE graywave_edge_epoch gauge",
         'graywave_edge_epoch{workspace="demo"} 1',
         "# TYPE graywave_edge_revision gauge",
@@ -151,6 +161,12 @@ def test_metrics_have_types_and_labels(host: Host, state: State) -> None:
         'graywave_edge_source_problem{workspace="demo"} 1',
         "# TYPE graywave_edge_head_expires_timestamp_seconds gauge",
         'graywave_edge_head_expires_timestamp_seconds{workspace="demo"} 9000',
+        "# TYPE graywave_edge_root gauge",
+        'graywave_edge_root{workspace="demo"} 3',
+        "# TYPE graywave_edge_root_problem gauge",
+        'graywave_edge_root_problem{workspace="demo"} 0',
+        "# TYPE graywave_edge_root_expires_timestamp_seconds gauge",
+        f'graywave_edge_root_expires_timestamp_seconds{{workspace="demo"}} {ROOT.expires}',
     ]
     assert not any("beat" in line or "pid" in line for line in lines)
 
@@ -175,3 +191,19 @@ async def test_listener_answers(
     assert metrics.content_type == "text/plain"
     assert await metrics.text() == host.tell_metrics()
     assert (await client.get("/v1/check")).status == 404
+
+
+async def test_versions(
+    host: Host, tally: Tally, aiohttp_client: Callable[..., Awaitable[TestClient[Any, Any]]]
+) -> None:
+    """How many devices report to run which version is told for one program; another host's workspace is not found."""
+    tally.take(orjson.dumps([[WORKSPACE, PROGRAM, "1.0.0.0", 1], [WORKSPACE, PROGRAM, "1.0.0.0", 2]]))
+    client = await aiohttp_client(make_admin(host))
+    found = await client.get("/versions", params={"workspace": WORKSPACE, "program": PROGRAM})
+    told = {"workspace": WORKSPACE, "program": PROGRAM, "devices": 2, "versions": {"1.0.0.0": 2}}
+    assert (found.status, await found.json()) == (200, told)
+    unknown = await client.get("/versions", params={"workspace": WORKSPACE, "program": "2021000000000009"})
+    assert (unknown.status, (await unknown.json())["devices"]) == (200, 0)
+    for params in ({}, {"workspace": "shop", "program": PROGRAM}):
+        refused = await client.get("/versions", params=params)
+        assert (refused.status, "workspace" in (await refused.json())["error"]) == (404, True)

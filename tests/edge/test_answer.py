@@ -15,6 +15,7 @@ from tests.edge.press import (
     NOW,
     OTHER_PROGRAM,
     PROGRAM,
+    ROOT_BYTES,
     WORKSPACE,
     YEAR_S,
     Json,
@@ -27,7 +28,7 @@ from tests.edge.press import (
 
 def make_workspace(*documents: Json) -> Workspace:
     """A workspace that has come to 1-812 with these documents."""
-    workspace = Workspace(WORKSPACE, 3)
+    workspace = Workspace(WORKSPACE, {3: ROOT_BYTES})
     entries = {document["program"]: compile_entry(parse_program(orjson.dumps(document))) for document in documents}
     workspace.apply(entries, Position(1, 812))
     return workspace
@@ -171,9 +172,33 @@ def test_change_replaces_one_entry() -> None:
     assert told["revision"] == 813
 
 
+def test_roots_are_followed() -> None:
+    """Another root's number is in the next answer, remembered ones included; nothing else has changed."""
+    workspace = make_workspace(make_document())
+    before = [orjson.loads(answer(workspace, {PROGRAM: version})) for version in ("", "1.0.0.0")]
+    workspace.follow_roots({3: ROOT_BYTES, 5: b"five", 4: b"four"})
+    after = [orjson.loads(answer(workspace, {PROGRAM: version})) for version in ("", "1.0.0.0")]
+    assert [told["root"] for told in (*before, *after)] == [3, 3, 5, 5]
+    assert [told | {"root": 3} for told in after] == before
+
+
+def test_packages_follow_their_programs() -> None:
+    """A package is on the shelf as long as its program's document has it."""
+    here = {"format": "zstd", "url": f"/v1/files/{'7f' * 32}", "size": 190, "sha256": "7f" * 32}
+    packages = {"1.0.0.0": make_package(transfers=[here])}
+    workspace = make_workspace(
+        make_document(packages=packages), make_document(packages=packages, program=OTHER_PROGRAM)
+    )
+    assert [packed.whole for packed in workspace.shelf.find("5e" * 32)] == ["7f" * 32] * 2
+    workspace.apply({PROGRAM: make_entry(revision=813)}, Position(1, 813))
+    assert len(workspace.shelf.find("5e" * 32)) == 1
+    workspace.apply({OTHER_PROGRAM: make_entry(revision=814, program=OTHER_PROGRAM)}, Position(1, 814))
+    assert workspace.shelf.find("5e" * 32) == ()
+
+
 def test_new_workspace_stands_nowhere() -> None:
     """Before anything has come a workspace stands at NOWHERE itself: that is how a check finds out."""
-    assert Workspace(WORKSPACE, 3).position is NOWHERE
+    assert Workspace(WORKSPACE, {3: ROOT_BYTES}).position is NOWHERE
 
 
 def test_newer_entry_is_known() -> None:

@@ -93,12 +93,12 @@ def test_noise_is_set_aside(tmp_path: Path, caplog: pytest.LogCaptureFixture) ->
     noise = os.urandom(9_000)
     (tmp_path / FILE_NAME).write_bytes(noise)
     (tmp_path / f"{FILE_NAME}-wal").write_bytes(noise)
-    (tmp_path / "edge-1.broken").write_bytes(b"an earlier one")
+    (tmp_path / "edge-2.broken").write_bytes(b"an earlier one")
     cache = Cache(tmp_path)
     cache.write(WORKSPACE, [make_row()], [], Position(1, 1))
     cache.close()
-    assert (tmp_path / "edge-1.broken").read_bytes() == noise
-    assert "file is not a database: set aside as edge-1.broken, loading anew" in caplog.text
+    assert (tmp_path / "edge-2.broken").read_bytes() == noise
+    assert "file is not a database: set aside as edge-2.broken, loading anew" in caplog.text
 
 
 def test_file_set_aside_shares_nothing_with_the_new(cache: Cache, tmp_path: Path) -> None:
@@ -144,14 +144,14 @@ def test_busy_file_is_not_set_aside(cache: Cache, tmp_path: Path, monkeypatch: p
     with pytest.raises(CacheError, match="database is locked"):
         Cache(tmp_path)
     cache._db.execute("ROLLBACK")
-    assert not (tmp_path / "edge-1.broken").exists()
+    assert not (tmp_path / "edge-2.broken").exists()
     assert cache.read_progress(WORKSPACE) == Position(1, 1)
 
 
 def test_folder_that_cannot_be_made(tmp_path: Path) -> None:
     """A folder that cannot be made is the operator's to mend, and is named."""
     (tmp_path / "file").touch()
-    with pytest.raises(CacheError, match=r"edge-1\.db cannot be used: .*Not a directory|File exists"):
+    with pytest.raises(CacheError, match=r"edge-2\.db cannot be used: .*Not a directory|File exists"):
         Cache(tmp_path / "file" / "folder")
 
 
@@ -182,15 +182,16 @@ def test_damaged_row_is_fetched_again(cache: Cache, tmp_path: Path) -> None:
 
 
 def test_reader_reads_by_pages(cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of more than a page the first page comes, without how far workspaces have come; the last one is whole."""
+    """Of more than a page the first page comes; the last one is whole."""
     monkeypatch.setattr(cache_module, "PAGE", 2)
+    reached = {WORKSPACE: Position(1, 3)}
     rows = [make_row(revision=1, program=f"{20210000 + i}") for i in range(3)]
     cache.write(WORKSPACE, rows, [], Position(1, 3))
     reader = CacheReader(tmp_path)
     first = reader.read(0)
-    assert ([row.row for row in first.rows], first.progress, first.last, first.is_whole) == ([1, 2], {}, 2, False)
+    assert ([row.row for row in first.rows], first.progress, first.last, first.is_whole) == ([1, 2], reached, 2, False)
     rest = reader.read(first.last)
-    assert ([row.row for row in rest.rows], rest.progress, rest.is_whole) == ([3], {WORKSPACE: Position(1, 3)}, True)
+    assert ([row.row for row in rest.rows], rest.progress, rest.is_whole) == ([3], reached, True)
     reader.close()
 
 
@@ -201,7 +202,7 @@ def test_reader_reads_what_is_newer(cache: Cache, tmp_path: Path) -> None:
     first = reader.read(0)
     assert [(row.name, row.envelope) for row in first.rows] == [(NAME, make_row(revision=1).envelope)]
     assert (first.progress, first.last) == ({WORKSPACE: Position(1, 1)}, cache.read_last_row())
-    assert reader.read(first.last) == Batch([], {}, first.last)
+    assert reader.read(first.last) == Batch([], {}, {}, first.last)
     cache.write("shop", [make_row(revision=7, program=OTHER_PROGRAM)], [], Position(1, 7))
     second = reader.read(first.last)
     assert [(row.workspace, row.name) for row in second.rows] == [("shop", OTHER_NAME)]
@@ -212,11 +213,11 @@ def test_reader_reads_what_is_newer(cache: Cache, tmp_path: Path) -> None:
 def test_reader_comes_before_the_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A reader that comes before file or tables are made reads nothing, logs nothing, and reads them then."""
     reader = CacheReader(tmp_path)
-    assert reader.read(0) == Batch([], {}, 0)
+    assert reader.read(0) == Batch([], {}, {}, 0)
     assert not reader.has_changed()
     alter(tmp_path, "PRAGMA journal_mode = WAL")
     assert reader.has_changed()
-    assert reader.read(0) == Batch([], {}, 0)
+    assert reader.read(0) == Batch([], {}, {}, 0)
     cache = Cache(tmp_path)
     cache.write(WORKSPACE, [make_row()], [], Position(1, 1))
     assert reader.has_changed()
@@ -250,7 +251,7 @@ def test_reader_of_another_file_begins_anew(cache: Cache, tmp_path: Path) -> Non
     other.write(WORKSPACE, [make_row(revision=10)], [], None)
     assert reader.has_changed()
     assert [row.row for row in reader.read(1_000).rows] == [1]
-    assert reader.read(1) == Batch([], {}, 1)
+    assert reader.read(1) == Batch([], {}, {}, 1)
     reader.close()
     other.close()
 
@@ -261,8 +262,8 @@ def test_reader_of_noise_goes_on(cache: Cache, tmp_path: Path, caplog: pytest.Lo
     (tmp_path / FILE_NAME).write_bytes(os.urandom(9_000))
     reader = CacheReader(tmp_path)
     with caplog.at_level(logging.ERROR):
-        assert reader.read(0) == Batch([], {}, 0)
-    assert "edge-1.db cannot be read: file is not a database" in caplog.text
+        assert reader.read(0) == Batch([], {}, {}, 0)
+    assert "edge-2.db cannot be read: file is not a database" in caplog.text
     reader.close()
 
 
@@ -286,3 +287,63 @@ def test_row_whose_digest_does_not_fit(cache: Cache, tmp_path: Path, damage: str
     reader = CacheReader(tmp_path)
     assert [row.envelope for row in reader.read(0).rows] == [None]
     reader.close()
+
+
+ROOTS = {3: b"three", 4: b"four"}
+
+
+def test_roots_are_read_as_written(cache: Cache, tmp_path: Path) -> None:
+    """Root documents are replaced together, with new rows, and a reader gets all of a workspace where one is new."""
+    cache.write(WORKSPACE, [make_row()], [], Position(1, 1))
+    reader = CacheReader(tmp_path)
+    before = reader.read(0)
+    assert (before.roots, cache.read_roots(WORKSPACE)) == ({}, {})
+    cache.write_roots(WORKSPACE, ROOTS)
+    cache.write_roots("shop", {1: b"one"})
+    assert (cache.read_roots(WORKSPACE), cache.read_roots("shop")) == (ROOTS, {1: b"one"})
+    first = reader.read(before.last)
+    assert (first.rows, first.progress, first.roots) == ([], {}, {WORKSPACE: ROOTS, "shop": {1: b"one"}})
+    assert first.last == cache.read_last_row() == before.last + 3
+    assert reader.read(first.last).roots == {}
+    cache.write_roots(WORKSPACE, {4: b"four"})
+    second = reader.read(first.last)
+    assert (second.roots, second.last) == ({WORKSPACE: {4: b"four"}}, first.last + 1)
+    assert cache.read_roots(WORKSPACE) == {4: b"four"}
+    reader.close()
+
+
+def test_rows_never_go_back(cache: Cache) -> None:
+    """Where a workspace has fewer roots than before, what is written then is newer for every reader all the same."""
+    cache.write_roots(WORKSPACE, dict.fromkeys(range(1, 9), b"root"))
+    last = cache.read_last_row()
+    cache.write_roots(WORKSPACE, {8: b"root"})
+    assert cache.read_last_row() > last
+
+
+@pytest.mark.parametrize(
+    "damage",
+    ["document = x'00'", "document = 'four'", "number = 9", "number = 'four'", "digest = x'00'"],
+)
+def test_damaged_root_is_left_out(cache: Cache, tmp_path: Path, damage: str) -> None:
+    """A root that the disk has damaged is read neither by the syncer nor by workers; the others are."""
+    cache.write_roots(WORKSPACE, ROOTS)
+    alter(tmp_path, f"UPDATE root SET {damage} WHERE number = 4")  # noqa: S608 - no input
+    reader = CacheReader(tmp_path)
+    assert cache.read_roots(WORKSPACE) == reader.read(0).roots[WORKSPACE] == {3: b"three"}
+    reader.close()
+
+
+def test_roots_are_written_wholly_or_not(cache: Cache, tmp_path: Path) -> None:
+    """Where the last statement fails, the roots before are there."""
+    cache.write_roots(WORKSPACE, {3: b"three"})
+    alter(tmp_path, "CREATE TRIGGER t BEFORE INSERT ON root BEGIN SELECT RAISE(ABORT, 'no'); END")
+    with pytest.raises(CacheError, match="cannot be used: no"):
+        cache.write_roots(WORKSPACE, ROOTS)
+    assert cache.read_roots(WORKSPACE) == {3: b"three"}
+
+
+def test_file_is_nobody_elses_to_read(cache: Cache, tmp_path: Path) -> None:
+    """Documents hold the keys of sealed packages: file and log are their owner's alone."""
+    cache.write(WORKSPACE, [make_row()], [], Position(1, 1))
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    assert modes == {FILE_NAME: 0o600, f"{FILE_NAME}-wal": 0o600, f"{FILE_NAME}-shm": 0o600}

@@ -29,6 +29,7 @@ def test_codes_keep_their_statuses() -> None:
         "unknown_workspace": 404,
         "not_found": 404,
         "method_not_allowed": 405,
+        "not_acceptable": 406,
         "length_required": 411,
         "too_large": 413,
         "unsupported_media_type": 415,

@@ -11,13 +11,13 @@ from edge.body import MAX_BODY_BYTES
 from edge.errors import RefusedError
 from edge.exchange import Rules, read_length, refuse_head
 from edge.metrics import Counters
-from tests.edge.press import NOW, PROGRAM, WORKSPACE, make_entry, make_question
+from tests.edge.press import NOW, PROGRAM, ROOT_BYTES, WORKSPACE, make_entry, make_question
 
 
 @pytest.fixture
 def rules() -> Rules:
     """Two workspaces, one of them without rules yet."""
-    rules = Rules({name: Workspace(name, 3) for name in (WORKSPACE, "empty")}, Counters())
+    rules = Rules({name: Workspace(name, {3: ROOT_BYTES}) for name in (WORKSPACE, "empty")}, Counters())
     rules.workspaces[WORKSPACE].apply({PROGRAM: make_entry()}, Position(1, 5))
     return rules
 

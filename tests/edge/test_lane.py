@@ -15,7 +15,7 @@ from edge.head import HeadReader
 from edge.lane import PIPELINED, REQUEST_LINE, Lane
 from edge.metrics import Counters
 from edge.response import Writer
-from tests.edge.press import NOW, PROGRAM, WORKSPACE, make_entry, make_question
+from tests.edge.press import NOW, PROGRAM, ROOT_BYTES, WORKSPACE, make_entry, make_question
 
 START = 1_000.0
 QUESTION = orjson.dumps(make_question())
@@ -118,7 +118,7 @@ class Line:
     successors: list[Successor] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.rules = Rules({WORKSPACE: Workspace(WORKSPACE, 3)}, Counters())
+        self.rules = Rules({WORKSPACE: Workspace(WORKSPACE, {3: ROOT_BYTES})}, Counters())
         self.rules.workspaces[WORKSPACE].apply({PROGRAM: make_entry()}, Position(1, 5))
         self.rules.now = NOW
         self.connections.tick(START)

@@ -165,7 +165,7 @@ def test_syncer_without_a_disk_says_so_in_a_line(settings: EdgeSettings, tmp_pat
     (line,) = ended.stderr.splitlines()
     assert ended.returncode == 1
     assert "syncer CRITICAL" in line
-    assert "edge-1.db cannot be used: [Errno 20] Not a directory" in line
+    assert "edge-2.db cannot be used: [Errno 20] Not a directory" in line
 
 
 def test_settings_that_were_broken_since_the_start(settings: EdgeSettings) -> None:

@@ -9,33 +9,38 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from redis.asyncio import Redis
 
-from channel import DocumentName, Feed, Keys, Position, SealedDocument, Sender, connect
+from channel import DocumentName, Feed, Position, connect
 from channel.publish import LOG_ENTRIES
 from cli.embedded import PrivateRedis
 from edge import syncer
 from edge.cache import FILE_NAME, Cache, Document, Refusal
+from edge.chain import Chain
 from edge.errors import CacheDamageError, CacheError
 from edge.syncer import WorkspaceSync, judge_document
 from tests.edge.press import (
+    KEYS,
+    NEXT_KEYS,
     NOW,
     OTHER_PROGRAM,
+    PINNED,
     PROGRAM,
     ROOT,
+    ROOT_BYTES,
     WORKSPACE,
-    YEAR_S,
     eventually,
     make_document,
+    make_package,
+    make_successor,
     seal_document,
-    sign_head,
 )
+from tests.edge.source import Source
 from trust import PrivateKey
 
 NAME = DocumentName("program", PROGRAM)
 OTHER_NAME = DocumentName("program", OTHER_PROGRAM)
-# Far from now, so that heads of these tests have not expired.
-FAR = NOW + 10 * YEAR_S
+LATER_EPOCH = "expected an epoch of at most 1, as the root has it, got 2-2"
+STRANGER = {role: PrivateKey.generate() for role in KEYS}
 
 
 def judge(envelope: bytes | None, held: Position | None = None) -> Document | Refusal | None:
@@ -122,38 +127,6 @@ def test_surprise_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     assert refused == Refusal(NAME, Position(1, 3), "it cannot be compiled: KeyError('a defect')")
 
 
-class Source:
-    """A Redis and what a publisher does to it."""
-
-    def __init__(self, client: Redis) -> None:
-        self.client = client
-        self.sender = Sender(client, WORKSPACE)
-        self.keys = Keys.of(WORKSPACE)
-        self.revision = 0
-        self.names: set[DocumentName] = set()
-
-    async def publish(self, version: str = "1.0.0.0", program: str = PROGRAM, **members: Any) -> Position:
-        """Publishes a document of a program at the next revision."""
-        before, self.revision = Position(1 if self.revision else 0, self.revision), self.revision + 1
-        position = Position(1, self.revision)
-        document = make_document(version, **{"revision": self.revision, "program": program, **members})
-        name = DocumentName("program", program)
-        self.names.add(name)
-        sealed = SealedDocument(name, position, seal_document(document))
-        await self.sender.publish(sealed, sign_head(position, len(self.names), FAR), before)
-        return position
-
-    async def set_head(self, position: Position, documents: int = 1, now: int = FAR) -> None:
-        """Puts a signed head there, whatever it says."""
-        signed = sign_head(position, documents, now)
-        fields = {"epoch": position.epoch, "revision": position.revision, "signed": signed}
-        await self.client.hset(self.keys.head, mapping=fields)  # type: ignore[misc]
-
-    async def put(self, envelope: bytes) -> None:
-        """Puts bytes where the document of PROGRAM lies."""
-        await self.client.set(self.keys.document(NAME), envelope)
-
-
 @pytest.fixture
 async def source(redis_server: PrivateRedis) -> AsyncIterator[Source]:
     """An empty Redis."""
@@ -179,7 +152,7 @@ async def feed(redis_server: PrivateRedis) -> AsyncIterator[Feed]:
 @pytest.fixture
 def sync(feed: Feed, cache: Cache, woken: list[bool]) -> WorkspaceSync:
     """A workspace that is followed, a look at a time."""
-    return WorkspaceSync(WORKSPACE, ROOT, feed, cache, lambda: woken.append(True))
+    return WorkspaceSync(WORKSPACE, PINNED, feed, cache, lambda: woken.append(True))
 
 
 async def test_news_are_taken(source: Source, sync: WorkspaceSync, cache: Cache, woken: list[bool]) -> None:
@@ -191,9 +164,9 @@ async def test_news_are_taken(source: Source, sync: WorkspaceSync, cache: Cache,
     assert cache.read_progress(WORKSPACE) == sync.state.position == last
     assert (sync.state.problem, str(sync.state.standing)) == ("", "current")
     assert sync.state.looked_at > 0
-    assert woken == [True]
+    assert woken == [True, True]  # for the pinned root and for the news
     await sync.look()
-    assert woken == [True]
+    assert woken == [True, True]
 
 
 async def test_one_change_costs_one_document(
@@ -223,7 +196,7 @@ async def test_many_are_taken_in_chunks(source: Source, sync: WorkspaceSync, cac
     for number in range(syncer.CHUNK + 1):
         await source.publish(program=f"{number:016}")
     await sync.look()
-    assert seen == [Position(0, 0), Position(1, syncer.CHUNK + 1)]
+    assert seen == [Position(0, 0), Position(0, 0), Position(1, syncer.CHUNK + 1)]
     assert len(cache.read_positions(WORKSPACE)) == syncer.CHUNK + 1
 
 
@@ -374,7 +347,7 @@ async def test_newer_edge_reads_what_an_older_one_refused(source: Source, feed: 
     """What was refused before a restart is looked at again, though nothing was published since."""
     last = await source.publish()
     cache.write(WORKSPACE, [], [Refusal(NAME, last, "of a newer format")], last)
-    sync = WorkspaceSync(WORKSPACE, ROOT, feed, cache, lambda: None)
+    sync = WorkspaceSync(WORKSPACE, PINNED, feed, cache, lambda: None)
     assert [entry["reason"] for entry in sync.state.refused] == ["of a newer format"]
     await sync.look()
     assert cache.read_positions(WORKSPACE) == {NAME: last}
@@ -384,15 +357,34 @@ async def test_newer_edge_reads_what_an_older_one_refused(source: Source, feed: 
 async def test_damaged_row_is_healed(source: Source, feed: Feed, cache: Cache, tmp_path: Path) -> None:
     """A row that the disk has damaged is fetched again, though nothing was published since."""
     last = await source.publish()
-    await WorkspaceSync(WORKSPACE, ROOT, feed, cache, lambda: None).look()
+    await WorkspaceSync(WORKSPACE, PINNED, feed, cache, lambda: None).look()
     cache.close()
     with closing(sqlite3.connect(tmp_path / FILE_NAME, isolation_level=None)) as db:
         db.execute("UPDATE document SET envelope = x'00'")
     again = Cache(tmp_path)
-    await WorkspaceSync(WORKSPACE, ROOT, feed, again, lambda: None).look()
+    await WorkspaceSync(WORKSPACE, PINNED, feed, again, lambda: None).look()
     assert again.read_positions(WORKSPACE) == {NAME: last}
     assert again.read_refused(WORKSPACE) == []
     again.close()
+
+
+async def test_keys_of_sealed_packages_are_told_nowhere(
+    source: Source, sync: WorkspaceSync, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A sealed document that is refused is named without its key and its offers."""
+    key = "AGE-SECRET-KEY-1" + "Q" * 58
+    for member in (
+        {"key": key, "size": "large"},
+        {"key": key[:-1]},
+        {"key": key + "Q" * 300},
+        {"key": key, "extra": 1},
+    ):
+        await source.publish(packages={"1.0.0.0": make_package(**member)})
+        await sync.look()
+        assert len(sync.state.refused) == 1
+        assert "$.packages" in str(sync.state.refused)
+        for secret in ("QQQ", "offer of"):
+            assert secret not in caplog.text + str(sync.state)
 
 
 class BrokenCache:
@@ -464,7 +456,7 @@ async def test_redis_away_from_the_start_is_told(cache: Cache, tmp_path: Path, m
     """Where Redis was never there the first look is made at once all the same, so that the status says why."""
     monkeypatch.setattr(syncer, "LOOK_S", 1e6)
     feed = Feed(f"unix://{tmp_path}/nowhere.sock", WORKSPACE, ROOT.keys("channel"))
-    sync = WorkspaceSync(WORKSPACE, ROOT, feed, cache, lambda: None)
+    sync = WorkspaceSync(WORKSPACE, PINNED, feed, cache, lambda: None)
     task = asyncio.create_task(sync.run())
     await eventually(lambda: "redis cannot be reached" in sync.state.problem)
     task.cancel()
@@ -488,3 +480,177 @@ async def test_head_is_looked_at_without_hints(
     await eventually(lambda: sync.state.position == last)
     task.cancel()
     await asyncio.wait([task])
+
+
+async def test_root_is_followed_with_what_it_signs(
+    source: Source, sync: WorkspaceSync, cache: Cache, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A new root is believed without a restart: what its channel key signs is taken, and the old key's no more."""
+    await source.publish()
+    await sync.look()
+    successor = make_successor(epoch=2)
+    await source.put_root(4, successor)
+    source.key, source.epoch = NEXT_KEYS["channel"], 2
+    last = await source.publish("2.0.0.0")
+    caplog.set_level(logging.INFO)
+    await sync.look()
+    assert (sync.state.root.number, sync.state.problem, sync.state.root_problem) == (4, "", "")
+    assert cache.read_positions(WORKSPACE) == {NAME: last} == {NAME: Position(2, 2)}
+    assert cache.read_roots(WORKSPACE) == {3: ROOT_BYTES, 4: successor}
+    assert "workspace demo: following root 4, epoch 2" in caplog.text
+    source.key = KEYS["channel"]
+    await source.publish("3.0.0.0")
+    await sync.look()
+    assert "key" in sync.state.problem
+    assert cache.read_positions(WORKSPACE) == {NAME: last}
+
+
+async def test_last_good_stays_until_newer_comes(source: Source, sync: WorkspaceSync, cache: Cache) -> None:
+    """A new root throws nothing away; where all is read anew, what the old key has signed is named, and kept."""
+    first = await source.publish()
+    await sync.look()
+    await source.put_root(4, make_successor())
+    source.key = NEXT_KEYS["channel"]
+    last = await source.publish("2.0.0.0", OTHER_PROGRAM)
+    await source.client.delete(source.keys.log)
+    await source.client.hset(source.keys.index, str(NAME), "1-9")  # type: ignore[misc]
+    await sync.look()
+    assert cache.read_positions(WORKSPACE) == {NAME: first, OTHER_NAME: last}
+    assert [(entry["id"], "key" in entry["reason"]) for entry in sync.state.refused] == [(PROGRAM, True)]
+
+
+async def test_document_of_a_later_epoch_is_named(source: Source, sync: WorkspaceSync, cache: Cache) -> None:
+    """A channel key alone begins no epoch, neither with a head nor with a document; what is here stays."""
+    first = await source.publish()
+    await sync.look()
+    source.epoch = 2
+    await source.publish("2.0.0.0")
+    await sync.look()
+    assert sync.state.problem == LATER_EPOCH
+    await source.set_head(Position(1, 2))
+    await sync.look()
+    assert [entry["reason"] for entry in sync.state.refused] == [LATER_EPOCH]
+    assert cache.read_positions(WORKSPACE) == {NAME: first}
+
+
+@pytest.mark.parametrize(
+    ("document", "reason"),
+    [
+        (b"junk", "expected a root document"),
+        (b"[" * 30_000, "expected a root document"),
+        (b"x" * 200_000, "expected a root document of at most 65536 bytes, got 65537"),
+        (ROOT_BYTES, "expected root 4 to follow root 3, got root 3"),
+        (make_successor(5), "expected root 4 to follow root 3, got root 5"),
+        (make_successor(signers=[NEXT_KEYS["root"]]), "the root keys of root 3"),
+        (make_successor(keys=STRANGER, signers=[STRANGER["root"]]), "the root keys of root 3"),
+        (make_successor().replace(b'"payload":"e', b'"payload":"f'), "root"),
+    ],
+    ids=["junk", "nested", "oversized", "the same", "skipping", "without the old key", "a stranger's", "altered"],
+)
+async def test_hostile_root_keeps_out_nothing(  # noqa: PLR0917 - fixtures
+    source: Source, sync: WorkspaceSync, cache: Cache, document: bytes, reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A root that does not follow is named, once in the log; documents come as before, and a genuine root after it."""
+    await source.put_root(4, document)
+    last = await source.publish()
+    await sync.look()
+    await sync.look()
+    assert sync.state.root_problem.startswith("root 4 refused: ")
+    assert reason in sync.state.root_problem
+    assert caplog.text.count("root 4 refused") == 1
+    assert (sync.state.root, sync.state.problem) == (ROOT, "")
+    assert cache.read_positions(WORKSPACE) == {NAME: last}
+    assert cache.read_roots(WORKSPACE) == {3: ROOT_BYTES}
+    await source.put_root(4, make_successor())
+    await sync.look()
+    assert (sync.state.root.number, sync.state.root_problem) == (4, "")
+
+
+async def test_root_of_another_type_keeps_out_nothing(source: Source, sync: WorkspaceSync, cache: Cache) -> None:
+    """What Redis refuses to read as a root is named, and documents come as before."""
+    await source.client.lpush(source.keys.root(4), "x")  # type: ignore[misc]
+    last = await source.publish()
+    await sync.look()
+    assert "WRONGTYPE" in sync.state.root_problem
+    assert (sync.state.problem, cache.read_positions(WORKSPACE)) == ("", {NAME: last})
+
+
+async def test_root_that_surprises_keeps_out_nothing(
+    source: Source, sync: WorkspaceSync, cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A root that makes our own code fail is refused like any other."""
+
+    def fail(*_: object) -> None:
+        raise KeyError("a defect")
+
+    monkeypatch.setattr("edge.chain.read_successor", fail)
+    await source.put_root(4, make_successor())
+    last = await source.publish()
+    await sync.look()
+    assert sync.state.root_problem == "root 4 refused: it cannot be read: KeyError('a defect')"
+    assert (sync.state.problem, cache.read_positions(WORKSPACE)) == ("", {NAME: last})
+
+
+async def test_many_roots_are_taken_in_steps(source: Source, sync: WorkspaceSync) -> None:
+    """Of a flood of roots each look takes MAX_ROOT_STEPS, and another look follows at once."""
+    for number in range(4, 4 + syncer.MAX_ROOT_STEPS + 3):
+        await source.put_root(number, make_successor(number, keys=KEYS, signers=[KEYS["root"]]))
+    await source.publish()
+    await sync.look()
+    assert sync.state.root.number == 3 + syncer.MAX_ROOT_STEPS
+    assert sync._hinted.is_set()
+    sync._hinted.clear()
+    await sync.look()
+    assert sync.state.root.number == 3 + syncer.MAX_ROOT_STEPS + 3
+    assert not sync._hinted.is_set()
+
+
+async def test_root_that_has_expired_is_told(source: Source, sync: WorkspaceSync, cache: Cache) -> None:
+    """An expired root keeps nothing out here: devices refuse it, and the operator is told; the next one mends it."""
+    await source.put_root(4, make_successor(keys=KEYS, signers=[KEYS["root"]], expires=1_000_000_000))
+    last = await source.publish()
+    await sync.look()
+    problem = "root 4 has expired: devices install nothing until there is a newer one"
+    assert (sync.state.root_problem, cache.read_positions(WORKSPACE)) == (problem, {NAME: last})
+    await source.put_root(5, make_successor(5, keys=KEYS, signers=[KEYS["root"]]))
+    await sync.look()
+    assert (sync.state.root.number, sync.state.root_problem) == (5, "")
+
+
+async def test_roots_survive_a_restart(
+    source: Source, sync: WorkspaceSync, cache: Cache, redis_server: PrivateRedis
+) -> None:
+    """A syncer that starts anew believes the newest root that it had, its keys and its epoch, wherever that is now."""
+    await source.put_root(4, make_successor(epoch=2))
+    await sync.look()
+    await source.client.delete(source.keys.root(4))
+    feed = Feed(redis_server.url, WORKSPACE, ROOT.keys("channel"))
+    again = WorkspaceSync(WORKSPACE, PINNED, feed, cache, lambda: None)
+    assert again.state.root.number == 4
+    source.key, source.epoch = NEXT_KEYS["channel"], 2
+    last = await source.publish()
+    await again.look()
+    assert (again.state.problem, cache.read_positions(WORKSPACE)) == ("", {NAME: last})
+    await feed.close()
+
+
+async def test_newer_pinned_root_begins_the_chain(feed: Feed, cache: Cache) -> None:
+    """Where the operator has brought a newer root, the chain begins with it, and what follows it is kept."""
+    successor, last = make_successor(), make_successor(5, signers=[NEXT_KEYS["root"]])
+    cache.write_roots(WORKSPACE, {3: ROOT_BYTES, 4: successor, 5: last})
+    again = WorkspaceSync(WORKSPACE, Chain.pin(successor), feed, cache, lambda: None)
+    await again.look()
+    assert (again.state.root.number, cache.read_roots(WORKSPACE)) == (5, {4: successor, 5: last})
+
+
+async def test_chain_of_other_roots_is_thrown_away(
+    feed: Feed, cache: Cache, woken: list[bool], redis_server: PrivateRedis
+) -> None:
+    """What does not follow from the pinned root leaves the file at the first look, with Redis away as well."""
+    stranger = make_successor(4, keys=STRANGER, signers=[STRANGER["root"]])
+    cache.write_roots(WORKSPACE, {3: b"another", 4: stranger})
+    redis_server.kill()
+    sync = WorkspaceSync(WORKSPACE, PINNED, feed, cache, lambda: woken.append(True))
+    assert sync.state.root == ROOT
+    await sync.look()
+    assert (cache.read_roots(WORKSPACE), woken) == ({3: ROOT_BYTES}, [True])

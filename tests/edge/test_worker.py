@@ -21,10 +21,13 @@ from edge.exchange import Rules
 from edge.metrics import Counters, read_page
 from edge.parent import bind
 from edge.settings import EdgeSettings
+from edge.tally import MAX_PAGE_BYTES
 from edge.worker import SLICE, Follower, Worker
 from tests.edge.press import (
     OTHER_PROGRAM,
+    PATIENCE_S,
     PROGRAM,
+    ROOT_BYTES,
     WORKSPACE,
     eventually,
     make_document,
@@ -37,7 +40,7 @@ from tests.edge.press import (
 @pytest.fixture
 def rules() -> Rules:
     """What a worker of one workspace answers from, before anything was loaded."""
-    return Rules({WORKSPACE: Workspace(WORKSPACE, 3)}, Counters())
+    return Rules({WORKSPACE: Workspace(WORKSPACE, {3: ROOT_BYTES})}, Counters())
 
 
 @pytest.fixture
@@ -99,6 +102,35 @@ async def test_pages_are_applied_in_one_step(
     await follower.catch_up()
     assert sorted(rules.workspaces[WORKSPACE].entries) == sorted([PROGRAM, OTHER_PROGRAM])
     assert (rules.workspaces[WORKSPACE].position, len(noted)) == (Position(1, 2), 1)
+
+
+async def test_roots_are_followed(cache: Cache, follower: Follower, rules: Rules) -> None:
+    """Answers tell the newest root as soon as it is written, and what was loaded stays as it is."""
+    cache.write(WORKSPACE, [make_row()], [], Position(1, 1))
+    cache.write("shop", [], [], Position(1, 1))
+    await follower.catch_up()
+    assert json.loads(rules.check(json.dumps(make_question()).encode(), 1))["root"] == 3
+    cache.write_roots(WORKSPACE, {3: ROOT_BYTES, 4: b"four"})
+    cache.write_roots("shop", {9: b"nine"})
+    await follower.catch_up()
+    answer = json.loads(rules.check(json.dumps(make_question()).encode(), 1))
+    assert (answer["root"], answer["revision"], tell_version(rules)) == (4, 1, "1.0.0.0")
+    assert rules.workspaces[WORKSPACE].roots == {3: ROOT_BYTES, 4: b"four"}
+
+
+async def test_first_page_loses_nothing(
+    cache: Cache, follower: Follower, rules: Rules, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many documents were written later, how far another workspace has come is known, and so are its roots."""
+    rules.workspaces["shop"] = Workspace("shop", {1: b"one"})
+    cache.write_roots("shop", {1: b"one", 2: b"two"})
+    cache.write("shop", [], [], Position(1, 7))
+    rows = [make_row(program=f"{number:016}") for number in range(5)]
+    cache.write(WORKSPACE, rows, [], Position(1, 5))
+    monkeypatch.setattr("edge.cache.PAGE", 2)
+    await follower.catch_up()
+    shop = rules.workspaces["shop"]
+    assert (shop.position, shop.root, len(rules.workspaces[WORKSPACE].entries)) == (Position(1, 7), 2, 5)
 
 
 @pytest.mark.parametrize("damage", ["digest", "json", "rules", "surprise"])
@@ -209,14 +241,18 @@ class Life:
 
     async def check(self) -> Any:
         """Asks as a device would; returns the answer's head and JSON."""
+        return await self.post("/v1/check", make_question())
+
+    async def post(self, target: str, value: Any) -> Any:
+        """Sends JSON over a connection of its own; returns the answer's head and JSON, None where there is none."""
         reader, writer = await asyncio.open_connection(*self.listener.getsockname())
-        body = json.dumps(make_question()).encode()
-        head = "POST /v1/check HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Type: application/json\r\n"
+        body = json.dumps(value).encode()
+        head = f"POST {target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Type: application/json\r\n"
         writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
         head_bytes, _, answer = (await reader.read()).partition(b"\r\n\r\n")
         writer.close()
         await writer.wait_closed()
-        return head_bytes, json.loads(answer)
+        return head_bytes, json.loads(answer or b"null")
 
 
 @pytest.fixture
@@ -265,6 +301,22 @@ async def test_flood_of_wake_ups_is_heeded_once(life: Life, cache: Cache) -> Non
     await eventually(lambda: read_page(life.page)["cursor"] == cache.read_last_row())
     with pytest.raises(BlockingIOError):
         life.worker._wake.recv(1, socket.MSG_DONTWAIT)
+
+
+async def test_reports_reach_the_syncer(life: Life, cache: Cache) -> None:
+    """What a device reports to run is told on the socket that the worker is woken by."""
+    await life.is_ready()
+    cache.write(WORKSPACE, [make_row()], [], Position(1, 1))
+    life.waker.send(b"!")
+    await eventually(lambda: read_page(life.page)["cursor"] == cache.read_last_row())
+    event = {"program": PROGRAM, "to": "2.0", "outcome": "activated", "at": 1, "nonce": "n"}
+    body = {"workspace": WORKSPACE, "device": {"id": "d-1", "platform": "ios"}, "events": [event]}
+    head, _ = await life.post("/v1/report", body)
+    assert head.startswith(b"HTTP/1.1 202 ")
+    life.waker.setblocking(False)  # noqa: FBT003 - the standard library's own
+    page = await asyncio.wait_for(asyncio.get_running_loop().sock_recv(life.waker, MAX_PAGE_BYTES), PATIENCE_S)
+    ((workspace, program, version, _),) = json.loads(page)
+    assert (workspace, program, version) == (WORKSPACE, PROGRAM, "2.0.0.0")
 
 
 async def test_worker_drains(life: Life) -> None:

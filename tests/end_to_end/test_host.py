@@ -218,13 +218,13 @@ def test_restart_without_redis(town: Town, tmp_path: Path, version: str) -> None
 def test_noise_in_the_file_is_set_aside(town: Town, tmp_path: Path, version: str) -> None:
     """An edge.db that cannot be read is set aside, and the host loads anew."""
     town.publish(version)
-    (tmp_path / "edge-1.db").write_bytes(os.urandom(50_000))
-    (tmp_path / "edge-1.db-wal").write_bytes(os.urandom(5_000))
+    (tmp_path / "edge-2.db").write_bytes(os.urandom(50_000))
+    (tmp_path / "edge-2.db-wal").write_bytes(os.urandom(5_000))
     with town.start_host(tmp_path) as host:
         eventually(lambda: host.read_status()["workspaces"]["demo"]["revision"])
         eventually(lambda: host.is_told_everywhere(version))
-        assert (tmp_path / "edge-1.broken").stat().st_size == 50_000
-        assert "set aside as edge-1.broken" in host.read_log()
+        assert (tmp_path / "edge-2.broken").stat().st_size == 50_000
+        assert "set aside as edge-2.broken" in host.read_log()
 
 
 def test_file_that_breaks_while_it_is_used(town: Town, tmp_path: Path, version: str) -> None:
@@ -234,7 +234,7 @@ def test_file_that_breaks_while_it_is_used(town: Town, tmp_path: Path, version: 
         eventually(lambda: host.read_status()["workspaces"]["demo"]["revision"])
         eventually(lambda: host.is_told_everywhere(version))
         pid = host.read_status()["syncer"]["pid"]
-        with closing(sqlite3.connect(tmp_path / "edge-1.db")) as db:
+        with closing(sqlite3.connect(tmp_path / "edge-2.db")) as db:
             db.execute("DROP TABLE refused")
         newer = next(_versions)
         town.publish(newer)

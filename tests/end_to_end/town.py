@@ -234,6 +234,7 @@ class Town:
             "OFFER_KEY": keys / "offer.key",
             "CHANNEL_KEY": keys / "channel.key",
             "TOKEN": TOKEN,
+            "UNCHECKED_FILES": "true",
         }
         return {f"GRAYWAVE_PUBLISHER_{name}": str(value) for name, value in settings.items()}
 

@@ -62,6 +62,12 @@ class WireServer:
         self.protocols: list[Any] = []
 
     @property
+    def store(self) -> Path:
+        """The folder of package files."""
+        assert self._settings.store is not None
+        return self._settings.store
+
+    @property
     def rules(self) -> Rules:
         """What the server answers from."""
         return self._worker._rules
@@ -101,7 +107,7 @@ class WireServer:
         entries = {document["program"]: compile_entry(parse_program(orjson.dumps(document))) for document in documents}
 
         def apply() -> None:
-            workspace = Workspace("demo", root)
+            workspace = Workspace("demo", {root: self._settings.workspaces["demo"].read_bytes()})
             workspace.apply(entries, Position(1, revision) if revision else NOWHERE)
             self.rules.workspaces["demo"] = workspace
             self.rules.now = now
@@ -121,7 +127,9 @@ class WireServer:
     async def _serve(self) -> None:
         ours, theirs = socket.socketpair()
         self._worker = Worker(self._settings, self._listener, theirs, mmap.mmap(-1, PAGE_BYTES))
-        runner = web.AppRunner(make_app(self.rules, self._settings), handler_cancellation=True, shutdown_timeout=1)
+        runner = web.AppRunner(
+            make_app(self.rules, self._settings, self._worker._outbox), handler_cancellation=True, shutdown_timeout=1
+        )
         await runner.setup()
         choose = self._worker._choose_protocol(runner)
 

@@ -140,6 +140,27 @@ def test_root_that_is_not_here(server: WireServer, target: bytes) -> None:
     assert (answer.status, answer.code) == (404, "not_found")
 
 
+def test_every_root_that_is_known(server: WireServer) -> None:
+    """Roots are served by their numbers from the pinned one on, a change at once; no number has a second name."""
+    workspace = server.rules.workspaces["empty"]
+    before = workspace.roots
+
+    def get(number: bytes) -> tuple[int, bytes]:
+        (answer,) = ask(server, make_request(b"GET /v1/root/%b?workspace=empty" % number))
+        return answer.status, answer.body if answer.status == 200 else answer.code.encode()
+
+    server.call(lambda: workspace.follow_roots({3: before[3], 4: b'{"four":4}', 5: b'{"five":5}'}))
+    assert [get(number) for number in (b"3", b"4", b"5")] == [
+        (200, before[3]),
+        (200, b'{"four":4}'),
+        (200, b'{"five":5}'),
+    ]
+    for number in (b"2", b"6", b"0", b"-3", b"03", b"+3", b"3.0", b"%20" + b"3", b"%d9%a3", b"9" * 5_000, b"x", b""):
+        assert get(number) == (404, b"not_found")
+    server.call(lambda: workspace.follow_roots(before))
+    assert get(b"4") == (404, b"not_found")
+
+
 @pytest.mark.parametrize("protocol", [b"h2c", b"websocket", b"tcp", b"foo", b"TLS/1.0, HTTP/1.1"])
 @pytest.mark.parametrize(
     "field", [b"Connection: Upgrade", b"Connection: keep-alive, upgrade", b"Proxy-Connection: Upgrade"]
