@@ -21,5 +21,9 @@ class TransferError(BundleError):
     """The bytes that were moved are not those that were promised: get them again, or distrust where they came from."""
 
 
+class SealError(BundleError):
+    """A sealed transfer cannot be opened, or a key is none: get key and transfer again, or distrust who gave them."""
+
+
 class StoreError(BundleError):
     """The store cannot hold or find a file: the operator must look at its folder."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bundle.archive import Member, read_archive
 from bundle.errors import StoreError
-from bundle.file import sync
+from bundle.file import sync_tree
 
 
 def extract(chunks: Iterable[bytes], folder: Path) -> int:
@@ -24,7 +24,7 @@ def extract(chunks: Iterable[bytes], folder: Path) -> int:
         for member in read_archive(chunks):
             _write(folder, member)
             count += 1
-        _sync(folder)
+        sync_tree(folder)
     except OSError as error:
         raise StoreError(f"{folder}: expected a new folder that can be written: {error.strerror}") from error
     return count
@@ -38,10 +38,3 @@ def _write(folder: Path, member: Member) -> None:
     with open(descriptor, "wb") as file:  # noqa: PTH123, a descriptor has no path
         file.writelines(member.chunks)
         os.fchmod(descriptor, 0o755 if member.is_executable else 0o644)
-
-
-def _sync(folder: Path) -> None:
-    # At the end and not file by file: most are on disk by then, and a sync of what is costs little.
-    for path, _, names in os.walk(folder):
-        for name in [*names, ""]:  # the last is the folder itself
-            sync(Path(path, name))

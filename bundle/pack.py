@@ -1,38 +1,50 @@
 """From a source to a signed package: the transfer and its entry for a program document, in a folder of their own."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from bundle.archive import Entry, measure_archive, write_archive
 from bundle.file import replace_file
+from bundle.manifest import MANIFEST_NAME, describe_full, write_manifest
+from bundle.refinement import name_transfer
+from bundle.seal import make_seal_key
 from bundle.source import open_source
-from bundle.transfer import DEFAULT_LEVEL, Digest, compress
-from trust import PackageClaim, PrivateKey, sign_package
+from bundle.transfer import DEFAULT_LEVEL, Digest, Progress, compress, report
 
-MANIFEST_NAME = "package.json"
+if TYPE_CHECKING:
+    from trust import PackageClaim, Signer
+
 # Where the edge serves a transfer from its store.
 URL_PREFIX = "/v1/files/"
 # So called until its digest is known.
 _UNNAMED = ".transfer"
 
-Progress = Callable[[int, int], None]
-
 
 @dataclass(frozen=True, slots=True)
 class PackedPackage:
-    """What was packed and where it lies; the claim has the size and SHA-256 of the tar."""
+    """What was packed and where it lies; the claim has size and SHA-256 of the tar, `moved` those of the transfer."""
 
     folder: Path
-    claim: PackageClaim
+    claim: "PackageClaim"
     signature: str
     files: int
-    transfer_size: int
-    transfer_sha256: str
+    moved: Digest
+    key: str = field(default="", repr=False)
+
+    @property
+    def transfer_size(self) -> int:
+        """How many bytes there are to move."""
+        return self.moved.size
+
+    @property
+    def transfer_sha256(self) -> str:
+        """The SHA-256 of the bytes to move."""
+        return self.moved.sha256
 
     @property
     def transfer(self) -> Path:
@@ -52,14 +64,15 @@ def pack(  # noqa: PLR0913, what a package is: each is a word of the claim
     workspace: str,
     program: str,
     version: str,
-    key: PrivateKey,
+    keys: "Sequence[Signer]",
     level: int = DEFAULT_LEVEL,
+    seal: bool = False,
     permissions: Mapping[str, Any] = MappingProxyType({}),
     progress: Progress | None = None,
 ) -> PackedPackage:
     """Packs a folder, .zip, .tar or .tgz into `out`, in flat memory, and signs what came out.
 
-    The same tree, key and level give the same bytes, whatever the order, times and owners of its files.
+    The same tree and level give the same bytes, whatever the order, times and owners of its files, unless it is sealed.
 
     Args:
         source: what to pack.
@@ -67,16 +80,21 @@ def pack(  # noqa: PLR0913, what a package is: each is a word of the claim
         workspace: the workspace that the package is for.
         program: 16 or 8 digits.
         version: 1 to 4 numeric parts.
-        key: the packager's.
+        keys: the packagers', each of which signs.
         level: of zstd, 1 to 22.
+        seal: whether the transfer is encrypted, with a new key that stands in `package.json`.
         permissions: what the program may do, signed with it.
         progress: called with (bytes done, bytes in all) of the tar.
 
     Raises:
         SourceError, EntryError: the source cannot be packed.
         TransferError: the level is out of bounds.
-        ClaimError: workspace, program or version is malformed; told before the long work.
+        ClaimError, SignatureError: workspace, program, version or the number of keys is not allowed; told before the
+            long work.
     """
+    # Only here: a device, which unpacks alone, is spared the 20 MB that a JOSE library takes.
+    from trust import PackageClaim, sign_package  # noqa: PLC0415
+
     claim = PackageClaim(
         workspace=workspace,
         program=program,
@@ -85,49 +103,34 @@ def pack(  # noqa: PLR0913, what a package is: each is a word of the claim
         size=1,
         permissions=dict(permissions),
     )
-    sign_package(claim, key)
+    sign_package(claim, *keys)
     out.mkdir(parents=True, exist_ok=True)
     with open_source(source, out) as plan:
-        tar, moved = _write_transfer(plan, out, level, progress)
+        tar = _write_transfer(plan, out, level, progress)
+    key = make_seal_key() if seal else ""
+    moved = name_transfer(out / _UNNAMED, out, key)
     claim = msgspec.structs.replace(claim, sha256=tar.sha256, size=tar.size)
-    packed = PackedPackage(out, claim, sign_package(claim, key), len(plan), moved.size, moved.sha256)
-    replace_file(packed.manifest, [_encode_manifest(packed)])
+    packed = PackedPackage(out, claim, sign_package(claim, *keys), len(plan), moved, key)
+    write_manifest(out, _describe(packed, level))
     return packed
 
 
-def _write_transfer(plan: Sequence[Entry], out: Path, level: int, progress: Progress | None) -> tuple[Digest, Digest]:
-    tar, moved, size = Digest(), Digest(), measure_archive(plan)
-    chunks = _report(tar.watch(write_archive(plan)), size, progress)
-    replace_file(out / _UNNAMED, moved.watch(compress(chunks, size, level)))
-    (out / _UNNAMED).replace(out / moved.sha256)
-    return tar, moved
+def _write_transfer(plan: Sequence[Entry], out: Path, level: int, progress: Progress | None) -> Digest:
+    tar, size = Digest(), measure_archive(plan)
+    chunks = report(tar.watch(write_archive(plan)), size, progress)
+    replace_file(out / _UNNAMED, compress(chunks, size, level))
+    return tar
 
 
-def _report(chunks: Iterable[bytes], total: int, progress: Progress | None) -> Iterator[bytes]:
-    done = 0
-    for chunk in chunks:
-        yield chunk
-        done += len(chunk)
-        if progress:
-            progress(done, total)
-
-
-def _encode_manifest(packed: PackedPackage) -> bytes:
-    transfer = {
-        "format": "zstd",
-        "url": URL_PREFIX + packed.transfer_sha256,
-        "size": packed.transfer_size,
-        "sha256": packed.transfer_sha256,
-    }
+def _describe(packed: PackedPackage, level: int) -> dict[str, Any]:
     package = {
         "sha256": packed.claim.sha256,
         "size": packed.claim.size,
         "signature": packed.signature,
         "permissions": packed.claim.permissions,
-        "transfers": [transfer],
+        "transfers": [describe_full(packed.moved, URL_PREFIX + packed.moved.sha256)],
         "download": "any",
         "install": "open",
         "extra": {},
-    }
-    manifest = {"program": packed.claim.program, "version": packed.claim.version, "package": package}
-    return msgspec.json.format(msgspec.json.encode(manifest)) + b"\n"
+    } | ({"key": packed.key} if packed.key else {})
+    return {"program": packed.claim.program, "version": packed.claim.version, "level": level, "package": package}

@@ -1,41 +1,25 @@
-"""`graywave release`: a packed version to the devices that should have it: store its file, publish its release."""
+"""`graywave release`: a packed version to the devices that should have it: store its files, publish, then refine."""
 
 import json
+from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import click
-import msgspec
 
-from bundle import BundleError, LocalStore
-from bundle.pack import MANIFEST_NAME
+from bundle import BundleError, Store
+from bundle.manifest import merge_transfers, read_manifest
+from bundle.transfer import STRONG_LEVEL
 from cli.exit import CommandError, Exit
 from cli.home import Home, take_home, take_json
-from cli.publishing import open_publisher
-from trust.claim import Program, Sha256, Version
+from cli.progress import make_progress
+from cli.publishing import Publisher, open_publisher
+from cli.refine import Wish, open_files, refine_version, take_bases, take_publisher, take_store
 
 # Documents have percentages in parts of a million.
 PARTS = 1_000_000
-
-
-class _Transfer(msgspec.Struct):
-    """A transfer; a digest that is none could name a file outside of the folder."""
-
-    sha256: Sha256
-
-
-class _Package(msgspec.Struct):
-    sha256: Sha256
-    transfers: list[_Transfer]
-
-
-class _Manifest(msgspec.Struct):
-    """What is read of package.json here; the rest is the publisher's to judge."""
-
-    program: Program
-    version: Version
-    package: _Package
 
 
 def count_parts(percent: str) -> int:
@@ -63,54 +47,117 @@ def _take_parts(_ctx: click.Context, _param: click.Parameter, percent: str | Non
 @click.option("--user", "users", multiple=True, help="To this user id; several times for several.")
 @click.option("--id", "name", help="The release's id.  [default: rN, the next number]")
 @click.option("--below", help="Put it below this release instead of on top: a hotfix under a running gray.")
+@click.option("--urgency", type=click.Choice(["silent", "prompt", "force"]), help="How devices take it.")
+@click.option("--rollback-from", "rollback", multiple=True, metavar="VERSION", help="Take devices back from this one.")
+@click.option("--floor", metavar="VERSION", help="Devices do not open the program below this version any more.")
+@take_bases
+@click.option("--no-refine", is_flag=True, help="Make no deltas afterwards, and leave the full transfer as it is.")
 @click.option("--dry-run", is_flag=True, help="Say what would happen, and publish nothing.")
-@click.option("--store", type=click.Path(path_type=Path), help="Folder of package files.  [default: DATA/store]")
-@click.option("--publisher", "url", help="Address of the publisher.  [default: the one of the data folder]")
-@click.option("--token-file", type=click.Path(path_type=Path), help="File of its token.  [default: DATA/token]")
+@take_store
+@take_publisher
 @take_json
 @take_home
 def release(  # noqa: PLR0913, PLR0917 - a command's options
-    packed: Path, parts: int | None, users: tuple[str, ...], name: str | None, below: str | None,
-    store: Path | None, url: str | None, token_file: Path | None, home: Home, *, dry_run: bool, as_json: bool,
+    packed: Path, parts: int | None, users: tuple[str, ...], name: str | None, below: str | None, urgency: str | None,
+    rollback: tuple[str, ...], floor: str | None, bases: int, address: str | None, url: str | None,
+    token_file: Path | None, home: Home, *, no_refine: bool, dry_run: bool, as_json: bool,
 ) -> None:  # fmt: skip
-    """Release the package in PACKED, a folder that `graywave pack` wrote; to everybody, if nothing narrows it."""
-    manifest = _read_manifest(packed)
+    """Release the package in PACKED, a folder that `graywave pack` wrote; to everybody, if nothing narrows it.
+
+    Once it is out, deltas from older versions are made and published too; that can be stopped, and done later.
+    """
+    store, manifest = open_files(address, home), _read_manifest(packed)
     publisher = open_publisher(home, url, token_file)
     current, revision = publisher.get(manifest["program"])
-    document, made = add_release(current, manifest, _choose_who(parts, users), name, below)
+    place_transfers(manifest, store)
+    more = _choose_members(_choose_who(parts, users), urgency, rollback)
+    document, made = add_release(current, manifest, more, name, below)
+    if floor is not None:
+        document["floor"] = floor
     if not dry_run:
-        _store(packed, manifest, LocalStore(store or home.store))
+        _store(packed, manifest, document["packages"][manifest["version"]], store)
     answer = publisher.put(document, revision, dry_run=dry_run)
     told = {"program": manifest["program"], "version": manifest["version"], "release": made, **answer.body}
+    if not as_json:
+        for warning in answer.body.get("warnings", []):
+            click.echo(f"warning: {warning['path']}: {warning['message']}", err=True)
+        verb = "would release" if dry_run else "released"
+        click.echo(f"{verb} {told['version']} of {told['program']} as {made}, revision {told['revision']}")
+    if not (dry_run or no_refine):
+        told["refined"] = _follow_up(publisher, store, manifest, bases, as_json=as_json)
     if as_json:
         click.echo(json.dumps(told))
-        return
-    for warning in answer.body.get("warnings", []):
-        click.echo(f"warning: {warning}", err=True)
-    verb = "would release" if dry_run else "released"
-    click.echo(f"{verb} {told['version']} of {told['program']} as {made}, revision {told['revision']}")
+
+
+def _follow_up(
+    publisher: Publisher, store: Store, manifest: dict[str, Any], bases: int, *, as_json: bool
+) -> dict[str, Any] | None:
+    """Refines what has just been released; whatever goes wrong, the release is out, so that it is only told."""
+    is_quick = manifest.get("level", STRONG_LEVEL) < STRONG_LEVEL
+    wish = Wish(manifest["program"], manifest["version"], bases, has_full=is_quick)
+    try:
+        refined = refine_version(publisher, store, wish, make_progress())
+    except CommandError as error:
+        click.echo(f"warning: released, but not refined (graywave refine): {error.message}", err=True)
+        return None
+    if not as_json:
+        for line in refined.describe():
+            click.echo(line)
+    return refined.tell()
 
 
 def add_release(
-    document: dict[str, Any] | None, manifest: dict[str, Any], who: dict[str, Any] | None, name: str | None,
-    below: str | None,
+    document: dict[str, Any] | None, manifest: dict[str, Any], more: Mapping[str, Any] = MappingProxyType({}),
+    name: str | None = None, below: str | None = None,
 ) -> tuple[dict[str, Any], str]:  # fmt: skip
     """Returns a program's document with one more package and release, and the release's id.
+
+    Args:
+        document: the one before, None if there is none.
+        manifest: of what was packed.
+        more: members of the release, such as `who`.
+        name: the release's id, if not the next number.
+        below: the release that it goes below.
 
     Raises:
         CommandError: `below` is no release of the program, or the version is published with other bytes.
     """
     changed = json.loads(json.dumps(document)) if document else _new_document(manifest["program"])
-    _refuse_other_bytes(changed["packages"].get(manifest["version"]), manifest)
-    changed["packages"][manifest["version"]] = manifest["package"]
+    version = manifest["version"]
+    _refuse_other_bytes(changed["packages"].get(version), manifest)
+    changed["packages"][version] = merge_package(changed["packages"].get(version), manifest["package"])
     releases = changed["releases"]
     ids = [release["id"] for release in releases]
     made = name or next(f"r{n}" for n in range(1, len(ids) + 2) if f"r{n}" not in ids)
     if below is not None and below not in ids:
         raise CommandError(f"expected a release of {', '.join(ids) or 'none'} for --below, got {below}", Exit.USAGE)
     place = ids.index(below) + 1 if below is not None else 0
-    releases.insert(place, {"id": made, "package": manifest["version"]} | ({"who": who} if who else {}))
+    releases.insert(place, {"id": made, "package": version, **more})
     return changed, made
+
+
+def merge_package(published: dict[str, Any] | None, packed: dict[str, Any]) -> dict[str, Any]:
+    """Returns the entry of a package whose bytes may be published already: what was made of it since then stays.
+
+    That is its deltas, its smaller full transfer, and its key, which may have been changed after a leak.
+    """
+    if published is None:
+        return packed
+    key = published.get("key", "")
+    transfers = published["transfers"]
+    if key == packed.get("key", ""):
+        here = {transfer["sha256"]: transfer for transfer in packed["transfers"]}
+        known = [here.get(transfer["sha256"], transfer) for transfer in transfers]
+        transfers = merge_transfers(packed["transfers"], known)
+    return {name: value for name, value in packed.items() if name != "key"} | (
+        {"transfers": transfers, "key": key} if key else {"transfers": transfers}
+    )
+
+
+def place_transfers(manifest: dict[str, Any], store: Store) -> None:
+    """Names in a manifest where devices will fetch its transfers."""
+    for transfer in manifest["package"]["transfers"]:
+        transfer["url"] = store.url(transfer["sha256"])
 
 
 def _refuse_other_bytes(published: dict[str, Any] | None, manifest: dict[str, Any]) -> None:
@@ -131,23 +178,28 @@ def _choose_who(parts: int | None, users: tuple[str, ...]) -> dict[str, Any] | N
     return who or None
 
 
+def _choose_members(who: dict[str, Any] | None, urgency: str | None, rollback: tuple[str, ...]) -> dict[str, Any]:
+    """A release says what differs from the defaults, and nothing else."""
+    given = {"who": who, "urgency": urgency, "rollback": {"from": list(rollback)} if rollback else None}
+    return {name: value for name, value in given.items() if value is not None}
+
+
 def _read_manifest(packed: Path) -> dict[str, Any]:
     try:
-        text = (packed / MANIFEST_NAME).read_bytes()
-        msgspec.json.decode(text, type=_Manifest)
-        manifest: dict[str, Any] = json.loads(text)
-    except (OSError, ValueError) as error:
-        message = f"{packed}: expected a folder that graywave pack wrote: {error}"
-        raise CommandError(message, Exit.USAGE) from None
-    return manifest
+        return read_manifest(packed)
+    except BundleError as error:
+        raise CommandError(str(error), Exit.USAGE) from None
 
 
-def _store(packed: Path, manifest: dict[str, Any], store: LocalStore) -> None:
-    """The file is there before any device is told of it."""
-    for transfer in manifest["package"]["transfers"]:
+def _store(packed: Path, manifest: dict[str, Any], entry: dict[str, Any], store: Store) -> None:
+    """The files are there before any device is told of them; those that were made later are in the store already."""
+    wanted = {transfer["sha256"] for transfer in entry["transfers"]}
+    for sha256 in [transfer["sha256"] for transfer in manifest["package"]["transfers"]]:
+        if sha256 not in wanted:
+            continue
         try:
-            stored = store.put(packed / transfer["sha256"])
+            stored = store.put(packed / sha256)
         except BundleError as error:
             raise CommandError(str(error)) from None
-        if stored != transfer["sha256"]:
-            raise CommandError(f"{packed}: expected a file of sha256 {transfer['sha256']}, got {stored}")
+        if stored != sha256:
+            raise CommandError(f"{packed}: expected a file of sha256 {sha256}, got {stored}")

@@ -3,15 +3,27 @@
 import hashlib
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from bundle import EntryError, PackedPackage, TransferError, decompress, extract, pack, read_chunks, verify_bytes
-from trust import ClaimError, PrivateKey, verify_package
+from bundle import (
+    EntryError,
+    PackedPackage,
+    TransferError,
+    decompress,
+    extract,
+    pack,
+    read_chunks,
+    unseal,
+    verify_bytes,
+)
+from trust import ClaimError, PrivateKey, Role, SignatureError, verify_package
 
-KEY = PrivateKey.generate()
+KEY, OTHER_KEY = PrivateKey.generate(), PrivateKey.generate()
 PROGRAM = "2021000000000001"
 PACKAGES = Path(__file__).parents[3] / "shared" / "data" / "packages"
 TREE = {"app.js": b"App({})\n" * 500, "pages/\u9996\u9875.js": b"Page({})\n", "assets/empty": b""}
@@ -25,7 +37,7 @@ def write(folder: Path) -> Path:
 
 
 def pack_it(source: Path, out: Path, **changes: object) -> PackedPackage:
-    words = {"workspace": "demo", "program": PROGRAM, "version": "1.0.0", "key": KEY, "level": 3}
+    words = {"workspace": "demo", "program": PROGRAM, "version": "1.0.0", "keys": [KEY], "level": 3}
     return pack(source, out, **{**words, **changes})  # type: ignore[arg-type]
 
 
@@ -68,6 +80,7 @@ def test_manifest_is_an_entry_of_a_document(tmp_path: Path) -> None:
     assert json.loads(packed.manifest.read_text()) == {
         "program": PROGRAM,
         "version": "1.0.0",
+        "level": 3,
         "package": {
             "sha256": packed.claim.sha256,
             "size": packed.claim.size,
@@ -83,10 +96,43 @@ def test_manifest_is_an_entry_of_a_document(tmp_path: Path) -> None:
     }
 
 
+def test_sealed_package(tmp_path: Path) -> None:
+    """A sealed package has a key in its manifest, for its owner's eyes; what is signed is the tar, as ever."""
+    plain = pack_it(write(tmp_path / "source"), tmp_path / "plain")
+    packed = pack_it(tmp_path / "source", tmp_path / "out", seal=True)
+    package = json.loads(packed.manifest.read_text())["package"]
+    assert package["key"] == packed.key
+    assert packed.claim == plain.claim
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"package.json", packed.transfer_sha256}
+    assert hashlib.sha256(packed.transfer.read_bytes()).hexdigest() == packed.transfer_sha256
+    assert len(packed.transfer.read_bytes()) == packed.transfer_size == package["transfers"][0]["size"]
+    unseal(packed.transfer, tmp_path / "opened", packed.key)
+    assert (tmp_path / "opened").read_bytes() == plain.transfer.read_bytes()
+    assert packed.manifest.stat().st_mode & 0o077 == 0
+
+
+def test_each_sealed_package_has_its_own_key(tmp_path: Path) -> None:
+    """Two packages share no key, and neither shows its own when it is printed."""
+    one, other = (pack_it(write(tmp_path / "source"), tmp_path / out, seal=True) for out in ("a", "b"))
+    assert one.key != other.key
+    assert one.key.startswith("AGE-SECRET-KEY-1")
+    assert one.key not in repr(one)
+
+
+def test_several_packagers_sign(tmp_path: Path) -> None:
+    """Each key signs the same claim; none at all is refused before the work."""
+    packed = pack_it(write(tmp_path / "source"), tmp_path / "out", keys=[KEY, OTHER_KEY])
+    role = Role(2, {key.kid: key.public for key in (KEY, OTHER_KEY)})
+    assert verify_package(packed.signature, role) == packed.claim
+    with pytest.raises(SignatureError):
+        pack_it(tmp_path / "source", tmp_path / "none", keys=[])
+    assert not (tmp_path / "none").exists()
+
+
 def test_signature_covers_what_was_packed(tmp_path: Path) -> None:
     """The package signature is the packager's, over the tar's digest and size, and the permissions."""
     packed = pack_it(write(tmp_path / "source"), tmp_path / "out", permissions={"camera": True})
-    claim = verify_package(packed.signature, {KEY.kid: KEY.public})
+    claim = verify_package(packed.signature, Role(1, {KEY.kid: KEY.public}))
     assert claim == packed.claim
     tar = b"".join(decompress(read_chunks(packed.transfer), claim.size))
     assert msgspec.to_builtins(claim) == {
@@ -139,3 +185,10 @@ def test_real_package_survives(tmp_path: Path, name: str) -> None:
     again = pack_it(tmp_path / "back", tmp_path / "again")
     assert len(unpacked) == packed.files
     assert again.transfer_sha256 == packed.transfer_sha256
+
+
+def test_who_does_not_pack_needs_no_signatures() -> None:
+    """A device that only unpacks does not load what packing signs with: it is 20 MB."""
+    command = [sys.executable, "-c", "import sys, bundle, bundle.pack; print('trust' in sys.modules)"]
+    done = subprocess.run(command, check=True, capture_output=True, cwd=Path(__file__).parents[2])  # noqa: S603 - our own
+    assert done.stdout == b"False\n"

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from bundle.manifest import read_manifest
 from cli.pack import pack_with_keys
 from tests.cli.conftest import Run
 from tests.end_to_end.town import ROOT
+from trust import PrivateKey, Role, verify_package
 
 PROGRAM = "2021000000000001"
 NAMED = ("--program", PROGRAM, "--version", "1.0.0")
@@ -47,7 +49,8 @@ def test_json(run: Run, source: Path) -> None:
     assert first.pop("folder") == "a"
     assert second.pop("folder") == "b"
     assert first == second
-    assert sorted(first) == ["files", "program", "sha256", "size", "transfer_sha256", "transfer_size", "version"]
+    members = ["files", "program", "sealed", "sha256", "size", "transfer_sha256", "transfer_size", "version"]
+    assert sorted(first) == members
 
 
 def test_pack_returns_what_the_manifest_says(source: Path, tmp_path: Path) -> None:
@@ -56,6 +59,57 @@ def test_pack_returns_what_the_manifest_says(source: Path, tmp_path: Path) -> No
     manifest = json.loads((tmp_path / "out/package.json").read_bytes())
     assert told["sha256"] == manifest["package"]["sha256"]
     assert told["transfer_sha256"] == manifest["package"]["transfers"][0]["sha256"]
+
+
+@pytest.mark.parametrize(
+    ("level", "number"), [((), 19), (("--level", "quick"), 9), (("--level", "strong"), 19), (("--level", "22"), 22)]
+)
+def test_a_level(run: Run, source: Path, level: tuple[str, ...], number: int) -> None:
+    """A level has a word or a number, and the manifest says which; the strong one is the default."""
+    assert run("pack", source, *NAMED, "--out", "out", *level).exit_code == 0
+    assert read_manifest(Path("out"))["level"] == number
+
+
+@pytest.mark.parametrize("level", ["0", "23", "fast", "", "-1", "1.5", "\u0661", "9" * 5000])
+def test_a_level_that_is_none(run: Run, source: Path, level: str) -> None:
+    """Other levels are refused."""
+    result = run("pack", source, *NAMED, "--level", level)
+    message = f"graywave: expected --level quick, strong or 1 to 22, got {level!r}\n"
+    assert (result.exit_code, result.stderr) == (2, message)
+
+
+def test_a_sealed_package(run: Run, source: Path) -> None:
+    """The key stands in package.json, which says so, and nowhere in what is printed."""
+    result = run("pack", source, *NAMED, "--seal", "--out", "out")
+    key = read_manifest(Path("out"))["package"]["key"]
+    assert key.startswith("AGE-SECRET-KEY-1")
+    assert result.stdout.endswith("packed out, sealed: its package.json holds the key\n")
+    told = run("pack", source, *NAMED, "--seal", "--out", "out", "--json").stdout
+    assert json.loads(told)["sealed"] is True
+    assert "AGE-SECRET-KEY" not in result.output + told
+
+
+def test_keys_from_elsewhere(run: Run, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each key that is named signs, wherever it is kept; the workspace may be named too, and then needs no folder."""
+    one, other = PrivateKey.generate(), PrivateKey.generate("ES256")
+    monkeypatch.setenv("PACKAGE_KEY", one.to_json().decode())
+    Path("other.key").touch(0o600)
+    Path("other.key").write_bytes(other.to_json())
+    keys = ("--key", "env:PACKAGE_KEY", "--key", "other.key")
+    result = run("pack", source, *NAMED, *keys, "--workspace", "wallet", "--keys", "none", "--out", "out")
+    assert (result.exit_code, result.stderr) == (0, "")
+    role = Role(2, {key.public.kid: key.public for key in (one, other)})
+    assert verify_package(read_manifest(Path("out"))["package"]["signature"], role).workspace == "wallet"
+
+
+def test_a_key_that_cannot_be_used(run: Run, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key that is none is named by its address; what was found there is not shown."""
+    monkeypatch.setenv("PACKAGE_KEY", "s3cret")
+    result = run("pack", source, *NAMED, "--key", "env:PACKAGE_KEY")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("graywave: cannot use the key: ")
+    assert "PACKAGE_KEY" in result.stderr
+    assert "s3cret" not in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -9,16 +9,17 @@ import pytest
 
 from bundle import LocalStore
 from cli.exit import CommandError, Exit
-from cli.release import add_release, count_parts
+from cli.release import add_release, count_parts, merge_package
 from tests.cli.conftest import Run
 from tests.cli.running import Running
 from tests.end_to_end.town import eventually
 
+LONG = "".join(f"line {number} of {number * number % 977}\n" for number in range(3000))
 _programs = (f"20210000000010{number:02}" for number in itertools.count(1))
 MANIFEST: dict[str, Any] = {
     "program": "2021000000000001",
     "version": "1.1.0",
-    "package": {"sha256": "5e" * 32, "transfers": [{"sha256": "7f" * 32}]},
+    "package": {"sha256": "5e" * 32, "size": 9, "transfers": [{"format": "zstd", "size": 5, "sha256": "7f" * 32}]},
 }
 
 
@@ -92,7 +93,7 @@ def test_a_warning_is_for_people(graywave: Run, packed: Path) -> None:
     graywave("release", packed)
     result = graywave("release", packed, "--id", "below", "--below", "r1")
     assert result.exit_code == 0
-    assert result.stderr.startswith("warning: ")
+    assert result.stderr.startswith("warning: $.releases[1]: ")
 
 
 @pytest.mark.parametrize("spoil", ["bytes", "absent"])
@@ -155,7 +156,7 @@ def test_a_percentage_that_is_none(run: Run, tmp_path: Path, percent: str) -> No
 def test_the_document_given_is_left_alone() -> None:
     """A release is added to a copy; ids in use are passed over."""
     document = {"program": "2021000000000001", "packages": {}, "releases": [{"id": "r1"}, {"id": "r3"}]}
-    changed, made = add_release(document, MANIFEST, None, None, None)
+    changed, made = add_release(document, MANIFEST)
     assert made == "r2"
     assert changed["releases"][0] == {"id": "r2", "package": "1.1.0"}
     assert len(document["releases"]) == 2
@@ -165,7 +166,7 @@ def test_the_document_given_is_left_alone() -> None:
 def test_below_another() -> None:
     """A hotfix goes right below the release that is named."""
     document = {"program": "2021000000000001", "packages": {}, "releases": [{"id": "gray"}, {"id": "all"}]}
-    changed, _ = add_release(document, MANIFEST, {"users": ["a"]}, "fix", "gray")
+    changed, _ = add_release(document, MANIFEST, {"who": {"users": ["a"]}}, "fix", "gray")
     assert [release["id"] for release in changed["releases"]] == ["gray", "fix", "all"]
     assert changed["releases"][1]["who"] == {"users": ["a"]}
 
@@ -175,6 +176,149 @@ def test_below_none(ids: list[str], named: str) -> None:
     """A release that there is none is told with those that there are."""
     document = {"program": "2021000000000001", "packages": {}, "releases": [{"id": name} for name in ids]}
     with pytest.raises(CommandError) as caught:
-        add_release(document, MANIFEST, None, None, "other")
+        add_release(document, MANIFEST, {}, None, "other")
     assert caught.value.message == f"expected a release of {named} for --below, got other"
     assert caught.value.exit_code == Exit.USAGE
+
+
+def test_options_of_a_release(graywave: Run, packed: Path, program: str) -> None:
+    """Urgency, rollback and floor stand where the document has them; what is not said is left out."""
+    graywave("release", packed)
+    first = read(graywave, program)["releases"][0]
+    assert (first["urgency"], first["rollback"]) == ("silent", None)
+    options = ("--urgency", "prompt", "--rollback-from", "1.2", "--rollback-from", "1.1", "--floor", "1.0")
+    assert graywave("release", packed, *options).exit_code == 0
+    document = read(graywave, program)
+    rollback = {"from": ["1.2", "1.1"]}
+    assert document["releases"][0] == first | {"id": "r2", "urgency": "prompt", "rollback": rollback}
+    assert document["floor"] == "1.0"
+    graywave("release", packed, "--floor", "")
+    assert not read(graywave, program).get("floor")
+
+
+def read(graywave: Run, program: str) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(graywave("document get", program).stdout)
+    return document
+
+
+def test_deltas_follow(graywave: Run, running: Running, packed: Path, program: str, tmp_path: Path) -> None:
+    """Once it is out, a delta and a stronger full transfer are made and published too, and shown."""
+    graywave("release", packed)
+    newer = pack(graywave, tmp_path, program, "1.1.0", LONG)
+    result = graywave("release", newer, "--json")
+    told = json.loads(result.stdout)
+    assert (result.exit_code, told["release"]) == (0, "r2")
+    assert [part["from"] for part in told["refined"]["deltas"]] == []
+    latest = pack(graywave, tmp_path, program, "1.2.0", LONG + "more")
+    lines = graywave("release", latest).stdout.splitlines()
+    full, delta = read(graywave, program)["packages"]["1.2.0"]["transfers"]
+    assert delta["from"] == "1.1.0"
+    assert LocalStore(running.data / "store").has(delta["sha256"])
+    assert lines[0].startswith(f"released 1.2.0 of {program} as r3, revision ")
+    assert f"full transfer: {full['size']} bytes now" in lines
+    share = 100 * delta["size"] / full["size"]
+    assert f"delta from 1.1.0: {delta['size']} bytes, {share:.1f} % of the full transfer" in lines
+    assert "no delta from 1.0.0: it would save less than a fifth" in lines
+    assert int(lines[-1].removeprefix("published revision ")) > int(lines[0].rpartition(" ")[2])
+
+
+def test_nothing_follows(graywave: Run, packed: Path, program: str, tmp_path: Path) -> None:
+    """Without refining the release is all that is published."""
+    graywave("release", packed)
+    newer = pack(graywave, tmp_path, program, "1.1.0", LONG)
+    before = json.loads((newer / "package.json").read_bytes())["package"]["transfers"]
+    result = graywave("release", newer, "--no-refine", "--json")
+    assert "refined" not in json.loads(result.stdout)
+    assert read(graywave, program)["packages"]["1.1.0"]["transfers"] == before
+
+
+@pytest.mark.parametrize("script", [(), ("--json",)])
+def test_what_follows_may_fail(
+    graywave: Run, packed: Path, program: str, monkeypatch: pytest.MonkeyPatch, script: tuple[str, ...]
+) -> None:
+    """A release is out whatever happens to what follows: that is told, and is no failure."""
+
+    def fail(*_: object) -> None:
+        raise CommandError("the store is away", Exit.UNREACHABLE)
+
+    monkeypatch.setattr("cli.release.refine_version", fail)
+    result = graywave("release", packed, *script)
+    message = "warning: released, but not refined (graywave refine): the store is away\n"
+    assert (result.exit_code, result.stderr) == (0, message)
+    assert read(graywave, program)["releases"]
+    if script:
+        assert json.loads(result.stdout)["refined"] is None
+
+
+def test_files_that_devices_cannot_fetch(graywave: Run, program: str, tmp_path: Path) -> None:
+    """Where files are stored in another place than the edge serves, nothing is released."""
+    packed = pack(graywave, tmp_path, program, "1.0.0", "what no other test packs")
+    result = graywave("release", packed, "--store", tmp_path / "other")
+    assert result.exit_code == 3
+    assert LocalStore(tmp_path / "other").has(read_transfers(packed)[0]["sha256"])
+    assert graywave("document get", program).exit_code == 3
+
+
+def test_a_store_that_is_none(graywave: Run, packed: Path) -> None:
+    """An address that is no store's is the caller's mistake."""
+    result = graywave("release", packed, "--store", "ftp://store")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("graywave: expected a folder or s3://bucket as the address of a store, got ")
+
+
+def read_transfers(packed: Path) -> Any:
+    return json.loads((packed / "package.json").read_bytes())["package"]["transfers"]
+
+
+def test_packed_deltas_are_released(  # noqa: PLR0917 - fixtures are arguments
+    graywave: Run, run: Run, running: Running, packed: Path, program: str, tmp_path: Path
+) -> None:
+    """A delta that was made before lies in the store when devices are told of it; it is not made again."""
+    graywave("release", packed)
+    older = pack(graywave, tmp_path, program, "1.1.0", LONG)
+    newer = pack(graywave, tmp_path, program, "1.2.0", LONG + "more")
+    assert run("delta", older, newer).exit_code == 0
+    graywave("release", older, "--no-refine")
+    told = json.loads(graywave("release", newer, "--bases", "1", "--json").stdout)
+    assert told["refined"]["skipped"] == [{"from": "1.1.0", "reason": "there is one"}]
+    packed_delta = read_transfers(newer)[1]
+    assert read(graywave, program)["packages"]["1.2.0"]["transfers"][1] == packed_delta
+    assert LocalStore(running.data / "store").has(packed_delta["sha256"])
+
+
+def test_what_was_made_since_stays(graywave: Run, packed: Path, program: str, tmp_path: Path) -> None:
+    """A version that is released again keeps what was made of it since it was packed."""
+    graywave("release", packed)
+    graywave("release", pack(graywave, tmp_path, program, "1.1.0", LONG))
+    newer = pack(graywave, tmp_path, program, "1.2.0", LONG + "more")
+    graywave("release", newer)
+    before = read(graywave, program)["packages"]
+    assert before["1.2.0"]["transfers"] != read_transfers(newer)
+    assert graywave("release", newer, "--user", "a", "--no-refine").exit_code == 0
+    assert read(graywave, program)["packages"] == before
+
+
+def make_entry(key: str = "", *names: str) -> dict[str, Any]:
+    """Returns a package's entry with transfers of these names: a full one, then deltas from tars of their names."""
+    transfers = [{"format": "dcz" if at else "zstd", "sha256": name, "from_sha256": name if at else "", "url": "new"}
+                 for at, name in enumerate(names)]  # fmt: skip
+    return {"sha256": "5e", "transfers": transfers, "extra": {"of": names[0]}} | ({"key": key} if key else {})
+
+
+def test_entries_are_merged() -> None:
+    """What is published stays, by its address of now where it was packed; what else was packed is added."""
+    published = make_entry("", "full", "a", "b")
+    for transfer in published["transfers"]:
+        transfer["url"] = "old"
+    merged = merge_package(published, make_entry("", "packed", "b", "c"))
+    told = [(transfer["sha256"], transfer["url"]) for transfer in merged["transfers"]]
+    assert told == [("full", "old"), ("a", "old"), ("b", "new"), ("c", "new")]
+    assert merged["extra"] == {"of": "packed"}
+
+
+@pytest.mark.parametrize(("published", "packed"), [("k", "other"), ("k", ""), ("", "k")])
+def test_another_key_adds_nothing(published: str, packed: str) -> None:
+    """Transfers that the published key does not open are not published; the key stays what it is."""
+    merged = merge_package(make_entry(published, "full", "a"), make_entry(packed, "packed", "b"))
+    assert [transfer["sha256"] for transfer in merged["transfers"]] == ["full", "a"]
+    assert merged.get("key", "") == published
