@@ -9,6 +9,7 @@ RUN useradd --system --uid 10001 --home-dir /var/lib/graywave --create-home gray
 COPY --from=build /opt/graywave /opt/graywave
 COPY channel /opt/graywave/app/channel
 COPY cli /opt/graywave/app/cli
+COPY custody /opt/graywave/app/custody
 COPY edge /opt/graywave/app/edge
 COPY publisher /opt/graywave/app/publisher
 COPY ruleset /opt/graywave/app/ruleset

@@ -146,11 +146,11 @@ class Store:
                 revision = last.revision if last.revision <= MAX_CONTINUED_REVISION else 0
                 self._raise_last(Position(epoch, revision))
 
-    def find_unseen(self, places: Iterable[Place]) -> list[Place]:
-        """Returns those of the places that were never found to be right."""
-        sql = "SELECT count(*) FROM visit WHERE url = ? AND size = ? AND sha256 = ?"
+    def find_unseen(self, places: Iterable[Place], since: int) -> list[Place]:
+        """Returns those of the places that were not found to be right since a time in seconds."""
+        sql = "SELECT count(*) FROM visit WHERE url = ? AND size = ? AND sha256 = ? AND at >= ?"
         with _report():
-            return [one for one in places if self._row(sql, one.url, one.size, one.sha256) == (0,)]
+            return [one for one in places if self._row(sql, one.url, one.size, one.sha256, since) == (0,)]
 
     def note_visit(self, place: Place, now: int) -> None:
         """Remembers that the file at a place is what it has to be."""

@@ -7,7 +7,7 @@ What is published is on disk before anybody hears of it. Documents are judged by
 import asyncio
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Container, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar, TypeVarTuple
@@ -47,6 +47,8 @@ RESIGN_CHUNK = 100
 RENEW_CHUNK = 20
 # When a document that could not be signed anew is tried again, in seconds.
 POSTPONE_S = 86_400
+# How long a file that no release names counts as found, in seconds: stores keep one that nobody names for a day.
+VISIT_LASTS_S = 86_400
 RANDOM_BYTES = 32
 
 _log = logging.getLogger("graywave.publisher")
@@ -205,13 +207,28 @@ class Writer:
         self._thread.shutdown()
 
     async def _visit(self, proposal: Proposal, now: int) -> None:
-        """Returns when every file that a proposal names has been fetched, now or once before, and is right."""
+        """Returns when every file that a proposal names has been fetched, now or once before, and is right.
+
+        Once is enough for a file that the current document's releases name, since then it is kept. Another may have
+        been cleared away: what was found longer than VISIT_LASTS_S ago is fetched again.
+        """
         current, _ = await self._run(self._store.read_next, proposal.name)
         places = self._list_places(await self._run(proposal.judge, current))
-        unseen = await self._run(self._store.find_unseen, places)
+        unseen = await self._run(self._store.find_unseen, places, now - VISIT_LASTS_S)
+        if unseen and current:
+            kept = self._list_kept(current)
+            unseen = await self._run(self._store.find_unseen, [place for place in unseen if place in kept], 0) + [
+                place for place in unseen if place not in kept
+            ]
         if self._files and unseen:
             wanted = {place: places[place] for place in unseen}
             await self._files.visitor.visit(wanted, lambda place: self._run(self._store.note_visit, place, now))
+
+    def _list_kept(self, current: Record) -> Container[Place]:
+        try:
+            return self._list_places(parse_program(current.signed.author))
+        except BadDocumentError:  # published when files were not looked for
+            return ()
 
     def _list_places(self, program: Program | None) -> Mapping[Place, str]:
         return list_places(program, self._files.base) if program and self._files else {}

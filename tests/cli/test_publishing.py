@@ -36,6 +36,21 @@ def test_one_that_there_is_none(publisher: Publisher) -> None:
     assert publisher.get("2021000000000404") == (None, "")
 
 
+def test_all_that_there_are(publisher: Publisher) -> None:
+    """Each document that is published is listed once, with its kind."""
+    listed = publisher.list_names()
+    assert ("program", TEA) in listed
+    assert len(set(listed)) == len(listed)
+
+
+@pytest.mark.parametrize("body", [{}, {"documents": 7}, {"documents": [7]}, {"documents": [{"kind": "program"}]}])
+def test_list_that_is_none(body: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What answers and lists no documents is no publisher, rather than one without documents."""
+    monkeypatch.setattr(publishing, "ask", lambda *_, **__: Answer(200, "", body))
+    with pytest.raises(CommandError, match="expected a list of documents, got another answer"):
+        Publisher("http://127.0.0.1:1", "token").list_names()
+
+
 @pytest.mark.parametrize("revision", ["", "0"])
 def test_somebody_was_faster(publisher: Publisher, revision: str) -> None:
     """A revision that is not the one there, or none where one is, is refused as a conflict."""

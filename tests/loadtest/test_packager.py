@@ -5,7 +5,7 @@ import pytest
 
 from loadtest.packager import Packager
 from loadtest.program import make_document
-from trust import PackageClaim, PrivateKey, SignatureError, verify_package
+from trust import PackageClaim, PrivateKey, Role, SignatureError, verify_package
 
 
 def test_signatures_are_believed() -> None:
@@ -14,7 +14,7 @@ def test_signatures_are_believed() -> None:
     document = make_document(4, 7)
     signed = Packager("bench", orjson.dumps(orjson.loads(key.to_json()))).sign(document)
     for version, package in signed["packages"].items():
-        claim = verify_package(package["signature"], {key.kid: key.public})
+        claim = verify_package(package["signature"], Role(1, {key.kid: key.public}))
         assert claim == PackageClaim(
             workspace="bench",
             program=document["program"],
@@ -23,5 +23,5 @@ def test_signatures_are_believed() -> None:
             size=package["size"],
         )
         with pytest.raises(SignatureError):
-            verify_package(package["signature"], {other.kid: other.public})
+            verify_package(package["signature"], Role(1, {other.kid: other.public}))
     assert document["packages"][version]["signature"] == "unsigned"

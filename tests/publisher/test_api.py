@@ -407,6 +407,32 @@ async def test_only_new_files_are_fetched(checking: Any, workshop: Any, cdn: Cdn
     assert cdn.asked == ["/b"]
 
 
+async def test_files_that_may_be_gone_are_fetched_again(checking: Any, workshop: Any, cdn: Cdn, clock: Any) -> None:
+    """A release that ended long ago and lives again waits for its file, which may have been cleared away meanwhile."""
+    body = cdn.files["/v1/files/a"] = b"a package"
+    document = workshop.document(packages={"1.0.0.0": workshop.package(transfers=[describe(body)])})
+    ended = {**document, "releases": [{**document["releases"][0], "state": "ended"}]}
+    assert (await checking.put(document)).status == 200
+    assert (await checking.put(ended, If_Match="*")).status == 200
+    clock.now += 86_400
+    assert (await checking.put(document, If_Match="*")).status == 200
+    assert len(cdn.asked) == 1
+    assert (await checking.put(ended, If_Match="*")).status == 200
+    clock.now += 1
+    cdn.files.clear()
+    assert (await checking.put(document, If_Match="*")).error[:2] == (422, "bad_document")
+
+
+async def test_files_of_live_releases_are_not_fetched_again(checking: Any, workshop: Any, cdn: Cdn, clock: Any) -> None:
+    """What releases name is kept in the store, however long ago it was looked at."""
+    body = cdn.files["/v1/files/a"] = b"a package"
+    document = workshop.document(packages={"1.0.0.0": workshop.package(transfers=[describe(body)])})
+    assert (await checking.put(document)).status == 200
+    clock.now += 86_401
+    cdn.files.clear()
+    assert (await checking.put({**document, "poll_after": 9}, If_Match="*")).status == 200
+
+
 async def test_refusals_come_before_visits(checking: Any, workshop: Any, cdn: Cdn) -> None:
     """Nothing is fetched for a document that is refused anyway, nor for one that is current."""
     document = workshop.document(packages={"1.0.0.0": workshop.package(transfers=[describe(b"x")])})

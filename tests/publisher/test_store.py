@@ -427,12 +427,13 @@ def test_visits_are_remembered(store: Store, tmp_path: Path) -> None:
     """A file that was found right need not be fetched again; another size or digest is another file."""
     place = Place("https://cdn.example/a", 7, "5e" * 32)
     others = [Place(place.url, 8, place.sha256), Place(place.url, 7, "6f" * 32), Place("/b", 7, place.sha256)]
-    assert store.find_unseen([place, *others]) == [place, *others]
+    assert store.find_unseen([place, *others], 0) == [place, *others]
     for now in (1_000, 2_000):
         store.note_visit(place, now)
     store.close()
     with Store(tmp_path / "store", "demo") as again:
-        assert again.find_unseen([place, *others]) == others
+        assert again.find_unseen([place, *others], 2_000) == others
+        assert again.find_unseen([place, *others], 2_001) == [place, *others]
 
 
 FIRST_SCHEMA = """
@@ -462,6 +463,6 @@ def test_store_of_the_first_release_goes_on(tmp_path: Path) -> None:
             store.follow({1: b"one"}, epoch=1)
             state = store.read_state()
             assert (state.sent, state.documents, state.pending, state.stale) == (Position(1, 7), 1, 0, 1)
-            assert store.find_unseen([Place("/a", 1, "")]) == [Place("/a", 1, "")]
+            assert store.find_unseen([Place("/a", 1, "")], 0) == [Place("/a", 1, "")]
     with Store(tmp_path, "demo") as store:
         assert commit(store, P1).position == Position(1, 8)
