@@ -93,6 +93,8 @@ def read_archive(chunks: Iterable[bytes]) -> Iterator[Member]:
         yield Member(name, size, is_executable, stream.pass_on(size))
         _check_used_up(name, size, stream.position - before)
         _check_padding(name, stream.take(_padded(size) - size))
+    if not last:
+        raise ArchiveError("expected at least one file in the archive, got none")
     _check_end(stream)
 
 

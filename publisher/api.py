@@ -21,6 +21,7 @@ from publisher.errors import (
     ConflictError,
     ContendedError,
     EpochExhaustedError,
+    FastForwardError,
     PreconditionRequiredError,
     PublisherError,
     SigningError,
@@ -45,6 +46,7 @@ _ERRORS: Final[Mapping[type[PublisherError], tuple[int, str]]] = {
     PreconditionRequiredError: (428, "precondition_required"),
     ContendedError: (503, "contended"),
     EpochExhaustedError: (503, "epoch_exhausted"),
+    FastForwardError: (503, "fast_forward"),
     SigningError: (503, "signing_failed"),
     StoreError: (503, "store_failed"),
 }

@@ -316,7 +316,6 @@ def test_every_error_has_an_answer() -> None:
         "PublisherError",
         "KeyMismatchError",
         "RootChainError",
-        "FastForwardError",
     }
 
 
