@@ -2,6 +2,7 @@
 
 import json
 import time
+from typing import Any, Final
 
 import click
 
@@ -11,6 +12,8 @@ from cli.http import ask
 from container import Device
 from container.wire import encode_question
 
+HIDDEN: Final = "***"
+
 
 @click.command(short_help="Ask an edge what a device should have.")
 @click.argument("programs", nargs=-1, required=True, metavar="PROGRAM[=VERSION]...")
@@ -19,11 +22,23 @@ from container.wire import encode_question
 @take_device
 @take_home
 def check(programs: tuple[str, ...], workspace: str, url: str | None, device: Device, home: Home) -> None:
-    """Ask what a device should have of each PROGRAM; without a VERSION it is not installed."""
+    """Ask what a device should have of each PROGRAM; without a VERSION it is not installed.
+
+    Keys of sealed packages are not shown.
+    """
     asked = dict(part.partition("=")[::2] for part in programs)
     address = (url or home.read_address("edge")).rstrip("/")
     started = time.perf_counter()
     answer = ask("POST", f"{address}/v1/check", body=encode_question(workspace, device, asked))
     spent_ms = (time.perf_counter() - started) * 1000
-    click.echo(json.dumps(answer.body, indent=2, ensure_ascii=False))
+    click.echo(json.dumps(_hide_keys(answer.body), indent=2, ensure_ascii=False))
     click.echo(f"answered in {spent_ms:.1f} ms", err=True)
+
+
+def _hide_keys(answer: dict[str, Any]) -> dict[str, Any]:
+    """The answer as it may stand in a log: keys of sealed packages are for devices alone."""
+    updates = answer.get("updates")
+    for update in updates if isinstance(updates, list) else []:
+        if isinstance(update, dict) and "key" in update:
+            update["key"] = HIDDEN
+    return answer

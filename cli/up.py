@@ -20,6 +20,7 @@ from typing import Final
 
 import click
 
+from cli.client import make_client, open_signers, read_chain
 from cli.demo import WORKSPACE, publish_demo, read_question
 from cli.embedded import EmbeddedRedisError, PrivateRedis
 from cli.exit import CommandError, Exit
@@ -28,6 +29,8 @@ from cli.http import ask
 from cli.keys import DAY_S, make_keys
 from cli.process import end, start_bound
 from cli.publishing import open_publisher
+from container import ConfigError
+from trust import ClientClaim, TrustError
 
 DEFAULT_PORT: Final = 8080
 ROOT_LIFE_S = 3650 * DAY_S
@@ -101,10 +104,11 @@ def _start(port: int, redis: str | None, home: Home, stack: ExitStack, *, has_de
     publisher = stack.enter_context(_run_server("publisher", _set_publisher(home, port, address), home))
     _wait(f"http://127.0.0.1:{port + 2}/healthz", publisher)
     edge = stack.enter_context(_run_server("edge", _set_edge(home, port, address), home))
+    # With nothing published yet there is nothing to be ready with; devices are heard all the same, and files served.
+    _wait(f"http://127.0.0.1:{port + 1}/healthz", edge)
     if has_demo:
-        publish_demo(home, open_publisher(home, None, None))
-    # With nothing published yet there is nothing to be ready with; devices are heard all the same.
-    _wait(f"http://127.0.0.1:{port + 1}/{'readyz' if has_demo else 'healthz'}", edge)
+        publish_demo(home, open_publisher(home, None, None))  # which fetches the files from the edge
+        _wait(f"http://127.0.0.1:{port + 1}/readyz", edge)
     return publisher, edge
 
 
@@ -141,9 +145,17 @@ def _prepare(home: Home, port: int) -> None:
     addresses = {"edge": port, "admin": port + 1, "publisher": port + 2}
     addresses_text = json.dumps({name: f"http://127.0.0.1:{number}" for name, number in addresses.items()})
     home.addresses.write_text(addresses_text, "utf-8")
-    root = json.loads((home.keys / "root.json").read_bytes())
-    client = {"workspace": WORKSPACE, "edges": [f"http://127.0.0.1:{port}"], "root": root}
-    home.client.write_text(json.dumps(client), "utf-8")
+    _make_client(home, f"http://127.0.0.1:{port}")
+
+
+def _make_client(home: Home, edge: str) -> None:
+    """Writes client.json for this edge; where root keys have been taken away, the one that is there stays."""
+    chain, root = read_chain(home.keys)
+    claim = ClientClaim(workspace=root.workspace, issued=int(time.time()), edges=(edge,))
+    try:
+        home.client.write_bytes(make_client(claim, chain, open_signers(home.keys, (), root)))
+    except (CommandError, ConfigError, TrustError) as error:
+        click.echo(f"{home.client} stays as it is, cannot make another: {error}", err=True)
 
 
 def _refuse_taken_ports(port: int) -> None:
@@ -180,6 +192,7 @@ def _set_publisher(home: Home, port: int, redis: str) -> dict[str, str]:
         "OFFER_KEY": home.keys / "offer.key",
         "CHANNEL_KEY": home.keys / "channel.key",
         "TOKEN_FILE": home.token,
+        "FILES": f"http://127.0.0.1:{port}",
     }
     return {f"GRAYWAVE_PUBLISHER_{name}": str(value) for name, value in settings.items()}
 

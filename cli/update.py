@@ -1,6 +1,10 @@
-"""`graywave update`: the container SDK on a command line: check, fetch, verify, activate, report."""
+"""`graywave update`: the container SDK on a command line: check, fetch, verify, activate, report.
+
+What waits for the user's word is activated at once: whoever runs the command has given it.
+"""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,19 +13,23 @@ import click
 from cli.device import take_device
 from cli.exit import CommandError, Exit
 from cli.home import Home, take_home, take_json
-from cli.progress import make_progress
+from cli.progress import Show, make_progress
 from container import (
     ConfigError,
     Container,
     ContainerError,
     Device,
     EdgeError,
+    FloorError,
     NetworkError,
+    NoEvents,
     Outcome,
     OverloadedError,
     VerificationError,
     load_config,
 )
+from container.decision import is_below
+from container.storage import Storage
 
 # The first that an error is an instance of says how the command ends.
 _EXITS = (
@@ -29,9 +37,45 @@ _EXITS = (
     (NetworkError, Exit.UNREACHABLE),
     (OverloadedError, Exit.UNREACHABLE),
     (EdgeError, Exit.REFUSED),
+    (FloorError, Exit.REFUSED),
     (ConfigError, Exit.USAGE),
     (ContainerError, Exit.FAILED),
 )
+_WORDS = {
+    "ready": "ready, and activated since you ask for it",
+    "declined": "declined, since it did not come up here before",
+    "stale": "stale, the edge is behind",
+    "deferred": "deferred until there is Wi-Fi",
+}
+
+
+class _Watcher(NoEvents):
+    """Shows how far a download is."""
+
+    def __init__(self, show: Show | None) -> None:
+        self._show = show
+
+    def progress(self, program: str, done: int, total: int) -> None:
+        """See `Events`."""
+        if self._show:
+            self._show(program, done, total)
+
+
+@dataclass(frozen=True, slots=True)
+class _Active:
+    """An active version, and the floor below which its program may not be opened; empty for none."""
+
+    program: str
+    version: str
+    folder: Path
+    floor: str
+
+    @property
+    def error(self) -> ContainerError | None:
+        """Why it may not be opened."""
+        if not is_below(self.version, self.floor):
+            return None
+        return FloorError(f"{self.program}: expected version {self.floor} or later to open, got {self.version}")
 
 
 @click.command(short_help="Bring programs to the version they should have.")
@@ -46,17 +90,30 @@ _EXITS = (
 def update(  # noqa: PLR0913 - a command's options
     programs: tuple[str, ...], config: Path | None, folder: Path, device: Device, home: Home, *, as_json: bool
 ) -> None:
-    """Bring each PROGRAM (without any: those installed) to the version that this device should have."""
+    """Bring each PROGRAM to the version that this device should have.
+
+    Without any: those installed, and those that client.json names. A version that would wait for the user's word is
+    activated at once.
+    """
     try:
-        container = Container(load_config(config or home.client), folder, device, progress=make_progress())
+        believed = load_config(config or home.client)
+        container = Container(believed, folder, device, events=_Watcher(make_progress()))
         outcomes = container.update(list(programs) or None)
-        lines = [] if as_json else [*map(_describe, outcomes), *_list_active(container, programs)]
+        for outcome in outcomes:
+            if outcome.status == "ready":
+                container.apply_now(outcome.update.program)
+        active = _list_active(container, Storage(folder / believed.folder_name))
     except ContainerError as error:
         raise CommandError(str(error), choose_exit(error)) from None
     if as_json:
-        lines = [json.dumps([_tell(outcome) for outcome in outcomes])]
-    click.echo("\n".join(lines or [f"nothing is installed in {folder}, and nothing is to be"]))
-    failed = next((outcome.error for outcome in outcomes if outcome.error is not None), None)
+        click.echo(json.dumps([_tell(outcome, active.get(outcome.update.program)) for outcome in outcomes]))
+    else:
+        listed = [active[program] for program in sorted(active) if not programs or program in programs]
+        lines = [*map(_describe, outcomes), *map(_describe_active, listed)]
+        click.echo("\n".join(lines or [f"nothing is installed in {folder}, and nothing is to be"]))
+    errors = [outcome.error for outcome in outcomes]
+    errors += [active[program].error for program in programs if program in active]
+    failed = next(filter(None, errors), None)
     if failed is not None:
         raise SystemExit(choose_exit(failed))
 
@@ -66,22 +123,27 @@ def choose_exit(error: ContainerError) -> Exit:
     return next(code for kind, code in _EXITS if isinstance(error, kind))
 
 
+def _list_active(container: Container, storage: Storage) -> dict[str, _Active]:
+    state = storage.load()
+    return {
+        program: _Active(program, active.version, active.folder, state.record(program).floor)
+        for program, active in container.installed().items()
+    }
+
+
 def _describe(outcome: Outcome) -> str:
-    update = outcome.update
-    what = f"{update.program} {outcome.before or 'nothing'} -> {update.version or 'nothing'}: {outcome.status}"
+    update, status = outcome.update, _WORDS.get(outcome.status, outcome.status)
+    what = f"{update.program} {outcome.before or 'nothing'} -> {update.version or 'nothing'}: {status}"
     moved = f" ({outcome.bytes} bytes, {outcome.ms} ms)" if outcome.bytes else ""
     return f"{what}{moved}{f': {outcome.error}' if outcome.error else ''}"
 
 
-def _list_active(container: Container, programs: tuple[str, ...]) -> list[str]:
-    return [
-        f"{program} {active.version} is active in {active.folder}"
-        for program, active in sorted(container.installed().items())
-        if not programs or program in programs
-    ]
+def _describe_active(active: _Active) -> str:
+    blocked = f", but may not be opened: {active.floor} is the lowest that may" if active.error else ""
+    return f"{active.program} {active.version} is active in {active.folder}{blocked}"
 
 
-def _tell(outcome: Outcome) -> dict[str, Any]:
+def _tell(outcome: Outcome, active: _Active | None) -> dict[str, Any]:
     return {
         "program": outcome.update.program,
         "action": outcome.update.action,
@@ -89,6 +151,10 @@ def _tell(outcome: Outcome) -> dict[str, Any]:
         "version": outcome.update.version,
         "status": outcome.status,
         "error": str(outcome.error) if outcome.error else "",
+        "reason": outcome.error.reason if outcome.error else "",
+        "transfer": outcome.transfer,
         "bytes": outcome.bytes,
         "ms": outcome.ms,
+        "active": active.version if active else "",
+        "floor": active.floor if active else "",
     }

@@ -1,38 +1,32 @@
-"""The container: asks, verifies, fetches, activates, reports. It decides nothing itself and knows no file format.
+"""The container, as a host app has it: opens programs, keeps them up to date, and says what became of that.
 
-What it believes is `container.decision`'s to say, what lies on disk `container.storage`'s.
+It is put together here, of parts that each have a law of their own.
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from random import SystemRandom
-from typing import Literal
 
 from container.config import Config
 from container.courier import Courier
-from container.decision import Plan, is_stale, make_plan, read_offer
 from container.device import Device
-from container.errors import ConfigError, ContainerError
+from container.errors import ContainerError, NotInstalledError, StorageError
+from container.events import Events, NoEvents
 from container.fetcher import Fetcher, HttpFetcher
+from container.launcher import Launcher
+from container.outcome import Outcome
+from container.preset import read_preset
 from container.route import Random, Route
-from container.state import Record, State
+from container.state import Record
 from container.storage import Storage
-from container.wire import (
-    MAX_EVENTS,
-    MAX_PROGRAMS,
-    Answer,
-    Event,
-    Transfer,
-    Update,
-    decode_answer,
-    encode_question,
-    encode_report,
-)
+from container.updater import Updater
+from container.wire import Answer
 
-Status = Literal["activated", "removed", "stale", "deferred", "failed"]
-Progress = Callable[[str, int, int], None]
+# How long a program that is to be updated by force may be kept from opening, in seconds.
+MAX_OPEN_S = 20.0
 _SYSTEM_RANDOM = SystemRandom()
 
 
@@ -46,23 +40,6 @@ class ActiveVersion:
     folder: Path
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of one update.
-
-    `status` is "activated", "removed", "stale" (the edge is behind; nothing done), "deferred" (waits for Wi-Fi) or
-    "failed", with the error; then the version before it is still active. `bytes` were moved, in `ms` milliseconds.
-    """
-
-    update: Update
-    status: Status
-    before: str
-    error: ContainerError | None = None
-    transfer: str = ""
-    bytes: int = 0
-    ms: int = 0
-
-
 class Container:
     """The programs of one workspace on one device.
 
@@ -70,173 +47,149 @@ class Container:
     >>> for outcome in container.update(["2021000000000001"]):
     ...     print(outcome.update.program, outcome.status, outcome.error or "")
     2021000000000001 activated
-    >>> container.active("2021000000000001").folder
-    PosixPath('programs/programs/2021000000000001/4f0c…')
+    >>> container.open("2021000000000001").folder
+    PosixPath('programs/demo/programs/2021000000000001/4f0c…')
+    >>> container.confirm("2021000000000001")  # once it has come up; else the next open goes back
 
     Args:
         config: whom to ask and to believe.
-        folder: made when first written to; several processes may share it.
+        folder: made when first written to, with a folder for each workspace; several processes may share it.
         device: what to tell about the device.
+        preset: a folder with programs that the app ships; what is newer there than here is installed at the first call.
         fetcher: how to reach the network; HTTP by default.
         now: seconds since 1970.
         sleep: waits for so many seconds.
         random: for jitter and nonces.
-        progress: called with (program, bytes moved, bytes in all).
+        events: who listens.
+
+    Raises:
+        ConfigError: the preset is none.
     """
 
-    def __init__(  # noqa: PLR0913, three values and the world
+    def __init__(  # noqa: PLR0913, four values and the world
         self,
         config: Config,
         folder: Path,
         device: Device,
         *,
+        preset: Path | None = None,
         fetcher: Fetcher | None = None,
         now: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
         random: Random = _SYSTEM_RANDOM,
-        progress: Progress | None = None,
+        events: Events | None = None,
     ) -> None:
-        self._config = config
-        self._device = device
-        self._now = now
-        self._random = random
-        self._progress = progress
-        self._storage = Storage(folder)
+        events = events or NoEvents()
+        self._storage = Storage(folder / config.folder_name)
         route = Route(config.edges, now, sleep, random)
         self._courier = Courier(fetcher or HttpFetcher(), route, lambda base: Route((base,), now, sleep, random), now)
+        self._updater = Updater(
+            config, device, storage=self._storage, courier=self._courier, events=events, now=now, random=random
+        )
+        self._launcher = Launcher(self._storage, events, self._updater.tell_time)
+        self._preset = read_preset(preset) if preset else None
+
+    @property
+    def poll_after(self) -> int:
+        """In how many seconds to ask again, as an edge has said last."""
+        return self._updater.poll_after
+
+    def open(self, program: str) -> ActiveVersion:
+        """Returns the version to open now, which `confirm` has to follow: else the next `open` goes back.
+
+        Never waits for another process, nor for the network: except for MAX_OPEN_S at most, where an edge has said that
+        the program is to be updated by force, and it has not been yet.
+
+        Raises:
+            NotInstalledError: there is none.
+            FloorError: the publisher lets nobody open it.
+            StorageError: the container's folder cannot be read.
+        """
+        self._take_preset()
+        if self._storage.load().record(program).is_forced:
+            with suppress(ContainerError), self._courier.within(MAX_OPEN_S):
+                self.update([program])
+        record = self._launcher.open(program)
+        if not self._storage.has(program, record):
+            raise NotInstalledError(f"{program}: expected the files of {record.version}, got none: update first")
+        return self._describe(program, record)
+
+    def confirm(self, program: str) -> None:
+        """Takes note that the version opened last has come up: it is what a later one goes back to.
+
+        Raises:
+            StorageError: the container's folder cannot be written.
+        """
+        self._launcher.confirm(program)
+
+    def apply_now(self, program: str) -> ActiveVersion:
+        """Activates the version that waits for the user's word, if there is one, and returns the active version.
+
+        Raises:
+            VerificationError: "offer_expired": it has waited too long, and has to be offered again.
+            NotInstalledError: nothing is active, and nothing waits.
+            StorageError: the container's folder cannot be written.
+        """
+        self._launcher.apply(program)
+        active = self.active(program)
+        if active is None:
+            raise NotInstalledError(f"{program}: expected a version to activate, got none: update first")
+        return active
 
     def active(self, program: str) -> ActiveVersion | None:
-        """Returns the version to open now, or None; never waits for network or lock.
+        """Returns the active version, or None; never waits for network or lock.
 
         Raises:
             StorageError: the container's folder cannot be read.
         """
+        self._take_preset()
         record = self._storage.load().record(program)
         return self._describe(program, record) if record.version else None
 
     def installed(self) -> dict[str, ActiveVersion]:
         """Returns the active version of each program that has one; raises as `active`."""
+        self._take_preset()
         programs = self._storage.load().programs
         return {program: self._describe(program, record) for program, record in programs.items() if record.version}
 
     def check(self, programs: Sequence[str] | None = None) -> Answer:
-        """Returns what an edge says about programs, by default those installed; nothing is changed or believed yet.
+        """Returns what an edge says about programs; nothing is changed or believed yet.
+
+        Args:
+            programs: those to ask about; by default those installed, and those that the configuration names.
 
         Raises:
             ConfigError: more than 200 programs are asked about.
             NetworkError, EdgeError: no edge could be asked, or none answered properly.
             StorageError: the container's folder cannot be read.
         """
-        state = self._storage.load()
-        asked_about = self.installed() if programs is None else programs
-        asked = {program: state.record(program).version for program in asked_about}
-        if len(asked) > MAX_PROGRAMS:
-            raise ConfigError(f"expected at most {MAX_PROGRAMS} programs in a check, got {len(asked)}: ask for fewer")
-        if not asked:
-            return Answer(revision=0, poll_after=0)
-        body = encode_question(self._config.workspace, self._device, asked)
-        return decode_answer(self._courier.post("/v1/check", body), list(asked))
+        self._take_preset()
+        return self._updater.ask(programs)
 
     def update(self, programs: Sequence[str] | None = None) -> list[Outcome]:
-        """Brings programs, by default those installed, to what the edge says, and reports what became of it.
+        """Brings programs, by default those that `check` asks about, to what an edge says; reports what became of it.
 
         What fails for one program is in its outcome, and stops no other; the version before it stays active.
 
         Raises:
-            ConfigError: the pinned root has expired, or `check` refuses.
-            NetworkError, EdgeError: as `check`.
+            ConfigError: the newest root has expired, or `check` refuses.
+            NetworkError, EdgeError, VerificationError: as `check`; or the root that has followed is not to be had.
             StorageError: another process is updating, or the folder cannot be written.
         """
+        self._take_preset()
         with self._storage.lock():
-            self._check_root()
-            outcomes = [self._apply(update) for update in self.check(programs).updates]
-            self._storage.sweep()
-        self._report(outcomes)
-        return outcomes
+            return self._updater.run(programs)
+
+    def _take_preset(self) -> None:
+        """Installs what the app ships, once; where another process is updating, at the next call."""
+        preset = self._preset
+        if preset is None:
+            return
+        with suppress(StorageError):
+            if self._updater.wants(preset):
+                with self._storage.lock():
+                    self._updater.take_preset(preset)
+            self._preset = None
 
     def _describe(self, program: str, record: Record) -> ActiveVersion:
-        return ActiveVersion(program, record.version, record.release, self._storage.path(program, record.sha256))
-
-    def _time(self, state: State) -> int:
-        """The later of the clock and the newest signed time seen: a clock that was set back brings nothing back."""
-        return max(int(self._now()), state.issued)
-
-    def _check_root(self) -> None:
-        now, expires = self._time(self._storage.load()), self._config.root.expires
-        if now >= expires:
-            raise ConfigError(f"expected a root valid now ({now}), got one that expired at {expires}: ship another")
-
-    def _apply(self, update: Update) -> Outcome:
-        started, before = self._now(), self._storage.load().record(update.program).version
-        try:
-            status, transfer = self._obey(update)
-        except ContainerError as error:
-            return Outcome(update, "failed", before, error, ms=self._elapsed_ms(started))
-        moved, form = (transfer.size, transfer.format) if transfer else (0, "")
-        return Outcome(update, status, before, None, form, moved, self._elapsed_ms(started))
-
-    def _elapsed_ms(self, started: float) -> int:
-        return max(0, round((self._now() - started) * 1000))
-
-    def _obey(self, update: Update) -> tuple[Status, Transfer | None]:
-        state = self._storage.load()
-        held = state.held(update.program)
-        offer = read_offer(update, self._config.workspace, self._config.root)
-        if is_stale(offer, held):
-            return "stale", None
-        state = state.with_seen(offer)
-        self._storage.save(state)
-        plan = make_plan(update, offer, self._config.root, held, self._time(state))
-        if plan.package is None:
-            self._storage.save(state.without(update.program))
-            return "removed", None
-        if update.download == "wifi" and self._device.network not in ("wifi", ""):
-            return "deferred", None
-        transfer = self._bring(plan)
-        self._storage.save(state.with_active(offer, update.release))
-        return "activated", transfer
-
-    def _bring(self, plan: Plan) -> Transfer | None:
-        """Has the planned package unpacked, and returns the transfer that it took; none if it was there and whole."""
-        claim, transfer = plan.package, plan.transfer
-        if claim is None or transfer is None or self._storage.has(claim):
-            return None
-        path = self._courier.carry(
-            transfer, lambda chunks: self._storage.receive(self._watch(claim.program, transfer.size, chunks))
-        )
-        self._storage.unpack(path, claim)
-        return transfer
-
-    def _watch(self, program: str, total: int, chunks: Iterator[bytes]) -> Iterator[bytes]:
-        done = 0
-        for chunk in chunks:
-            done += len(chunk)
-            if self._progress:
-                self._progress(program, done, total)
-            yield chunk
-
-    def _report(self, outcomes: Sequence[Outcome]) -> None:
-        """Tells an edge what became of updates; a report that fails changes nothing."""
-        events = [self._tell(outcome) for outcome in outcomes if outcome.status not in ("stale", "deferred")]
-        try:
-            for at in range(0, len(events), MAX_EVENTS):
-                batch = events[at : at + MAX_EVENTS]
-                self._courier.post("/v1/report", encode_report(self._config.workspace, self._device, batch))
-        except ContainerError:
-            return
-
-    def _tell(self, outcome: Outcome) -> Event:
-        update = outcome.update
-        return Event(
-            program=update.program,
-            before=outcome.before,
-            after=update.version,
-            release=update.release,
-            outcome="failed" if outcome.error else "activated",
-            reason=outcome.error.reason if outcome.error else "",
-            transfer=outcome.transfer,
-            bytes=outcome.bytes,
-            ms=outcome.ms,
-            at=int(self._now()),
-            nonce=f"{self._random.getrandbits(128):032x}",
-        )
+        return ActiveVersion(program, record.version, record.release, self._storage.path(program, record.place))

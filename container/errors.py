@@ -2,9 +2,21 @@
 
 from typing import Literal
 
-# Why an update failed, as it is reported: a closed list, which dashboards group by.
+# Why an update failed or a version was given up, as it is reported: a closed list, which dashboards group by.
 Reason = Literal[
-    "offer_refused", "offer_expired", "package_refused", "transfer_refused", "no_transfer", "network", "edge", "storage"
+    "offer_refused",
+    "offer_expired",
+    "package_refused",
+    "transfer_refused",
+    "seal_refused",
+    "root_refused",
+    "no_transfer",
+    "not_confirmed",
+    "not_installed",
+    "floor",
+    "network",
+    "edge",
+    "storage",
 ]
 
 
@@ -53,3 +65,15 @@ class StorageError(ContainerError):
     """The device's owner must act: the disk is full or broken, or another process is updating."""
 
     reason: Reason = "storage"
+
+
+class NotInstalledError(ContainerError):
+    """The host app must update the program before it opens it: there is no version to open."""
+
+    reason: Reason = "not_installed"
+
+
+class FloorError(ContainerError):
+    """The host app must update the program before it opens it: the publisher lets nobody open what is installed."""
+
+    reason: Reason = "floor"

@@ -4,7 +4,7 @@ Members that an answer has and this version does not know are ignored, so that o
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import fields
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -19,6 +19,8 @@ MAX_ANSWER_BYTES = 4 * 1024 * 1024
 MAX_ERROR_BYTES = 16 * 1024
 MAX_PROGRAMS = 200
 MAX_EVENTS = 100
+# How many events go in one report: a body has 65,536 bytes at most, a device's tags may take half of them.
+MAX_REPORTED = 25
 # A wait that an edge may ask for: a day. More would be a device that never asks again.
 MAX_WAIT_S = 86_400
 # A day, and the tenth of it by which edges spread polling.
@@ -27,34 +29,44 @@ _TOO_MANY_REQUESTS = 429
 _OK, _ACCEPTED, _SERVER_ERROR = 200, 202, 500
 
 Size = Annotated[int, Meta(ge=0, le=2**53 - 1)]
+# As long as the contract lets texts be, and names much longer: without an end, an edge could fill what a device keeps.
+_Name = Annotated[str, Meta(max_length=256)]
+_Url = Annotated[str, Meta(max_length=2048)]
+_Token = Annotated[str, Meta(max_length=8192)]
 
 
 class Transfer(msgspec.Struct, frozen=True):
     """A way to move a package: `url` may be relative to the edge; `base` is the version that a delta starts from."""
 
-    format: str
-    url: str
+    format: _Name
+    url: _Url
     size: Size
-    sha256: str
-    base: str = msgspec.field(default="", name="from")
+    sha256: _Name
+    base: _Name = msgspec.field(default="", name="from")
 
 
 class Update(msgspec.Struct, frozen=True):
-    """Something to do with a program; a remove has neither version nor package."""
+    """Something to do with a program; a remove has neither version nor package. `key` opens a sealed package."""
 
-    program: str
+    program: _Name
     action: Literal["install", "rollback", "remove"]
-    offer: str
-    version: str = ""
-    release: str = ""
-    urgency: str = "silent"
-    download: str = "any"
-    install: str = "open"
+    offer: _Token
+    version: _Name = ""
+    release: _Name = ""
+    urgency: _Name = "silent"
+    download: _Name = "any"
+    install: _Name = "open"
     size: Size = 0
-    sha256: str = ""
-    signature: str = ""
+    sha256: _Name = ""
+    signature: _Token = ""
     transfers: Annotated[tuple[Transfer, ...], Meta(max_length=32)] = ()
     extra: dict[str, Any] = {}
+    key: _Name = ""
+
+    def __repr__(self) -> str:
+        # The key shows nowhere: whoever prints an update does not mean it.
+        told = ((name, getattr(self, name)) for name in self.__struct_fields__ if name != "key")
+        return f"Update({', '.join(f'{name}={value!r}' for name, value in told)})"
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -76,19 +88,23 @@ class _ErrorBody(msgspec.Struct, frozen=True):
     error: _Error
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
-    """What became of an update, for a report; `at` in seconds, `nonce` so that a repeated report counts once."""
+class Happening(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a version on this device: the program went from one version (`before`) to another (`after`)."""
 
     program: str
     before: str
     after: str
     release: str
-    outcome: Literal["activated", "failed"]
-    reason: str
-    transfer: str
-    bytes: int
-    ms: int
+    outcome: Literal["downloaded", "activated", "confirmed", "failed", "fell_back"]
+    reason: str = ""
+    transfer: str = ""
+    bytes: int = 0
+    ms: int = 0
+
+
+class Event(Happening, frozen=True):
+    """A happening, for a report; `at` in seconds, `nonce` so that a repeated report counts once."""
+
     at: int
     nonce: str
 
@@ -150,4 +166,4 @@ def _tell(device: Device) -> dict[str, Any]:
 
 
 def _members(event: Event) -> dict[str, Any]:
-    return {name: value for name, value in asdict(event).items() if name not in ("before", "after")}
+    return {name: value for name, value in msgspec.structs.asdict(event).items() if name not in ("before", "after")}

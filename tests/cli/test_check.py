@@ -1,6 +1,9 @@
 """Asking on the command line: what an edge says, and what goes wrong on the way."""
 
 import json
+from collections.abc import Callable
+
+import pytest
 
 from tests.cli.conftest import Run
 from tests.cli.running import Running
@@ -42,3 +45,22 @@ def test_nothing_runs(run: Run) -> None:
 def test_a_wrong_fact(run: Run) -> None:
     """A wrong fact is told before anybody is asked."""
     assert run("check", FERRY, "--device", "os").exit_code == 2
+
+
+def test_keys_are_not_shown(run: Run, serve: Callable[[int, bytes], str]) -> None:
+    """What opens a sealed package is for devices: it does not end in a log."""
+    key = "AGE-SECRET-KEY-1" + "Q" * 58
+    told = {"revision": 1, "updates": [{"program": FERRY, "key": key}, {"program": "2021000000000002"}]}
+    result = run("check", FERRY, "--edge", serve(200, json.dumps(told).encode()))
+    assert result.exit_code == 0
+    assert key not in result.output
+    shown = json.loads(result.stdout)["updates"]
+    assert shown == [{"program": FERRY, "key": "***"}, {"program": "2021000000000002"}]
+
+
+@pytest.mark.parametrize("updates", [None, {}, [1], "x"])
+def test_an_answer_of_another_form(run: Run, serve: Callable[[int, bytes], str], updates: object) -> None:
+    """Whatever else an edge answers is shown as it is."""
+    answer = {"revision": 1, "updates": updates}
+    result = run("check", FERRY, "--edge", serve(200, json.dumps(answer).encode()))
+    assert (result.exit_code, json.loads(result.stdout)) == (0, answer)

@@ -1,7 +1,6 @@
 """`graywave up` where it cannot start; how it runs is in tests/end_to_end."""
 
 import importlib.util
-import json
 import signal
 import subprocess
 import sys
@@ -12,6 +11,7 @@ import pytest
 
 from cli import up
 from cli.exit import CommandError
+from container import load_config
 from tests.cli.conftest import Run
 from tests.cli.running import find_ports
 from tests.end_to_end.town import ROOT
@@ -70,7 +70,36 @@ def test_keys_and_token_are_private_and_stay(start: Callable[..., tuple[int, str
     before = [path.read_bytes() for path in private]
     start("--redis", "nonsense")
     assert [path.read_bytes() for path in private] == before
-    assert json.loads(Path("data/client.json").read_bytes())["workspace"] == "demo"
+
+
+def test_client_is_signed(start: Callable[..., tuple[int, str]]) -> None:
+    """client.json is one that a device believes, with the edge of this start, also where an older form was there."""
+    Path("data").mkdir()
+    Path("data/client.json").write_text('{"workspace": "demo"}')
+    start("--redis", "nonsense")
+    config = load_config(Path("data/client.json"))
+    assert config.workspace == "demo"
+    assert config.edges[0].startswith("http://127.0.0.1:")
+
+
+def test_root_key_may_be_taken_away(start: Callable[..., tuple[int, str]]) -> None:
+    """Without its root key a start says that client.json stays as it is, and goes on."""
+    start("--redis", "nonsense")
+    before = Path("data/client.json").read_bytes()
+    Path("data/keys/root.key").unlink()
+    code, said = start("--redis", "nonsense")
+    first, second = said.splitlines()
+    assert (code, Path("data/client.json").read_bytes()) == (1, before)
+    assert first.startswith("data/client.json stays as it is, cannot make another: expected a root key of root 1 in ")
+    assert second.startswith("graywave: the publisher ended with code ")
+
+
+def test_roots_that_cannot_be_read(start: Callable[..., tuple[int, str]]) -> None:
+    """Keys without their root document start nothing."""
+    start("--redis", "nonsense")
+    for path in Path("data/keys").glob("root*.json"):
+        path.unlink()
+    assert start("--redis", "nonsense")[1].startswith("graywave: data/keys: expected root.json, got none")
 
 
 def test_a_start_that_was_cut_off(start: Callable[..., tuple[int, str]]) -> None:

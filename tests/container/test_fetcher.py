@@ -2,11 +2,16 @@
 
 import asyncio
 import gzip
+import itertools
 import json
+import random
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import closing, suppress
 from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Self
 
 import pytest
 from aiohttp import web
@@ -59,11 +64,19 @@ class Server:
         if reply.status == 0:
             assert request.transport
             request.transport.abort()
-        if request.path != "/cut":
-            return web.Response(status=reply.status, body=reply.body, headers=dict(reply.headers))
-        response = web.StreamResponse(headers={"Content-Length": "1000"})
+        cut_at = self._world.cut_at if request.path.startswith("/v1/files/") else 0
+        if cut_at:
+            self._world.cut_at = 0
+            return await self._cut(request, Reply(reply.status, reply.body[:cut_at], reply.headers), len(reply.body))
+        if request.path == "/cut":
+            return await self._cut(request, reply, 1000)
+        return web.Response(status=reply.status, body=reply.body, headers=dict(reply.headers))
+
+    async def _cut(self, request: web.BaseRequest, reply: Reply, length: int) -> web.StreamResponse:
+        """Announces so many bytes, sends those of the reply, and is gone."""
+        response = web.StreamResponse(headers={**reply.headers, "Content-Length": str(length)})
         await response.prepare(request)
-        await response.write(b"half")
+        await response.write(reply.body)
         assert request.transport
         request.transport.close()
         return response
@@ -71,7 +84,7 @@ class Server:
     def _reply(self, request: web.BaseRequest, body: bytes) -> Reply:
         if request.path == "/abort":
             return Reply(0, b"")
-        return special(request.path) or self._world.answer(request.method, request.path, body)
+        return special(request.path) or self._world.answer(request.method, request.path_qs, body, request.headers)
 
 
 def special(path: str) -> Reply | None:
@@ -187,6 +200,90 @@ def test_silent_server_is_given_up() -> None:
             HttpFetcher().fetch("GET", base + "/", HEADERS, None, 0.05)
 
 
+class Dripping:
+    """A server that sends its bytes one by one, each well within the time that a socket waits for one, without end."""
+
+    def __init__(self, *pieces: bytes) -> None:
+        self._pieces = pieces
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener.settimeout(10)
+        self._thread = threading.Thread(target=self._serve)
+        self.base = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self.sent = 0
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.join(10)
+        self._listener.close()
+        assert not self._thread.is_alive()
+
+    def _serve(self) -> None:
+        connection, _ = self._listener.accept()
+        with connection:
+            connection.recv(65_536)
+            connection.sendall(self._pieces[0])
+            with suppress(OSError):
+                for piece in itertools.cycle(self._pieces[1:]):
+                    connection.sendall(piece)
+                    self.sent += 1
+                    # Nothing comes but the end: of the connection, or of this pause.
+                    connection.settimeout(0.02)
+                    with suppress(TimeoutError):
+                        if not connection.recv(1):
+                            return
+
+
+def drain(base: str) -> None:
+    """Reads an answer to its end."""
+    response = HttpFetcher().fetch("GET", base + "/", HEADERS, None, 0.3)
+    with closing(response):
+        list(response.stream)
+
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        (b"HTTP/1.1 200 ", b"O"),
+        (b"HTTP/1.1 200 OK\r\n", b"A: b\r\n"),
+        (b"HTTP/1.1 200 OK\r\nA: ", b"b"),
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+        (CHUNKED, b"0"),
+        (CHUNKED + b"1;", b"a"),
+        (CHUNKED + b"0\r\n", b"A: b\r\n"),
+    ],
+    ids=["status", "fields", "field", "interim", "chunk's length", "chunk's extension", "trailer"],
+)
+def test_drip_is_given_up(pieces: tuple[bytes, ...]) -> None:
+    """A head, or a part of a body, that comes byte by byte is waited for no longer than one that does not come."""
+    with Dripping(*pieces) as server, pytest.raises(NetworkError, match="try again later"):
+        drain(server.base)
+    assert 1 <= server.sent < 1000
+
+
+def test_long_body_may_take_long(side: Side, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each part has its own time: a body of many parts may take longer than any of them."""
+    clock = itertools.count(1.0, 0.5)
+    monkeypatch.setattr("container.fetcher.time", SimpleNamespace(monotonic=lambda: next(clock)))
+    world.files["long"] = bytes(2_000_000)
+    assert len(ask(side, "GET", "/v1/files/long")[1]) == 2_000_000
+
+
+def test_byte_is_handed_on_as_it_comes() -> None:
+    """A body that comes byte by byte is handed on byte by byte: whoever reads it can see how slow it is."""
+    with Dripping(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n", b"x") as server:
+        response = HttpFetcher().fetch("GET", server.base + "/", HEADERS, None, 5.0)
+        first = [next(response.stream) for _ in range(3)]
+        response.close()
+    assert b"".join(first).strip(b"x") == b""
+    assert len(b"".join(first)) < 100
+
+
 def test_container_updates_over_http(world: World) -> None:
     """The whole way over a real connection: check, download, activate, report."""
     server = Server(world)
@@ -196,5 +293,22 @@ def test_container_updates_over_http(world: World) -> None:
         container = world.container_at(base, HttpFetcher())
         assert [outcome.status for outcome in container.update([PROGRAM])] == ["activated"]
         assert [event["outcome"] for event in world.reports[0]["events"]] == ["activated"]
+    finally:
+        server.stop()
+
+
+def test_broken_download_goes_on_over_http(world: World) -> None:
+    """A real connection that breaks within a file is taken up by its range, and a new root by its address."""
+    server = Server(world)
+    base = server.start()
+    try:
+        world.rotate("offer")
+        packed = world.pack("1.0", {"data.bin": random.Random(1).randbytes(50_000)})  # noqa: S311, the same each time
+        world.publish(packed)
+        world.cut_at = 20_000
+        container = world.container_at(base, HttpFetcher())
+        (outcome,) = container.update([PROGRAM])
+        assert (outcome.status, outcome.bytes) == ("activated", packed.transfer_size)
+        assert world.ranges == ["", "bytes=20000-"]
     finally:
         server.stop()

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from container import Device, EdgeError, OverloadedError
-from container.wire import decode_answer, encode_question, explain_status, read_retry_after
+from container.wire import Event, decode_answer, encode_question, encode_report, explain_status, read_retry_after
 
 UPDATE = {"program": "20210000", "action": "remove", "offer": "x"}
 
@@ -19,6 +19,32 @@ def test_question_leaves_out_what_is_not_known() -> None:
     """Empty members of a device are not told."""
     question = json.loads(encode_question("demo", Device("d", "ios"), {"20210000": ""}))
     assert question == {"workspace": "demo", "device": {"id": "d", "platform": "ios"}, "programs": {"20210000": ""}}
+
+
+def test_key_shows_nowhere() -> None:
+    """What opens a sealed package is in no text that is made of an update, an answer, or an error about them."""
+    told = {**UPDATE, "action": "install", "version": "1.0", "key": "AGE-SECRET-KEY-1X"}
+    decoded = decode_answer(answer(updates=[told]), ["20210000"])
+    assert decoded.updates[0].key == "AGE-SECRET-KEY-1X"
+    shown = f"{decoded!r} {decoded} {decoded.updates[0]!r} {decoded.updates!r} {decoded.updates[0]}"
+    assert "AGE" not in shown
+    assert "version='1.0'" in shown
+    for wrong in ([{**told, "action": "x"}], [told, told]):
+        with pytest.raises(EdgeError) as caught:
+            decode_answer(answer(updates=wrong), ["20210000"])
+        assert "AGE" not in f"{caught.value} {caught.value.__cause__!r}"
+
+
+def test_report_tells_all_of_an_event() -> None:
+    """An event has the members of the wire, under the wire's names."""
+    event = Event(
+        program="20210000", before="1", after="2", release="r", outcome="fell_back", reason="not_confirmed",
+        transfer="dcz", bytes=3, ms=4, at=5, nonce="n",
+    )  # fmt: skip
+    assert json.loads(encode_report("demo", Device("d", "ios"), [event]))["events"] == [
+        {"program": "20210000", "from": "1", "to": "2", "release": "r", "outcome": "fell_back",
+         "reason": "not_confirmed", "transfer": "dcz", "bytes": 3, "ms": 4, "at": 5, "nonce": "n"},
+    ]  # fmt: skip
 
 
 def test_answer_may_say_more() -> None:
@@ -40,6 +66,9 @@ def test_answer_may_say_more() -> None:
             answer(updates=[{**UPDATE, "action": "x"}]),
             "expected the answer of an edge, got something else: Invalid",
         ),
+        (answer(updates=[{**UPDATE, "release": "r" * 257}]), "expected the answer of an edge, got something else: "),
+        (answer(updates=[{**UPDATE, "version": "1" * 257}]), "expected the answer of an edge, got something else: "),
+        (answer(updates=[{**UPDATE, "offer": "x" * 8193}]), "expected the answer of an edge, got something else: "),
         (answer(updates=[UPDATE] * 201), "expected the answer of an edge, got something else: Expected `array`"),
         (
             answer(updates=[UPDATE, UPDATE]),
