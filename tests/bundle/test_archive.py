@@ -234,5 +234,5 @@ def test_empty_tree_is_refused() -> None:
 
 def test_an_archive_of_nothing_is_refused() -> None:
     """The writer makes none, so that the reader takes none: a program without files could not be opened."""
-    with pytest.raises(ArchiveError, match="^expected at least one file in the archive, got none$"):
+    with pytest.raises(ArchiveError, match=r"^expected at least one file in the archive, got none$"):
         list(read_archive([bytes(1024)]))

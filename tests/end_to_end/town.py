@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import random
 import re
 import signal
 import subprocess
@@ -63,6 +64,52 @@ def ask(address: str, method: str, path: str, body: Any = None, **headers: str) 
         return response.status, json.loads(response.read() or b"null")
     finally:
         connection.close()
+
+
+def run_graywave(*words: object, environ: Mapping[str, str] = os.environ) -> "subprocess.CompletedProcess[str]":
+    """Runs a `graywave` command to its end, whatever its exit code, in a process of its own."""
+    return subprocess.run(  # noqa: S603 - our own code
+        [sys.executable, "-m", "cli", *map(str, words)],
+        cwd=ROOT,
+        env=environ,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+
+
+def write_program(folder: Path, version: str) -> dict[str, bytes]:
+    """Writes the sources of a program of about 300 KB, and returns them; two versions differ in a few lines."""
+    noise = random.Random(7)  # noqa: S311 - the same each time
+    names = ["".join(noise.choices("aeioubcdfglmnprst", k=noise.randrange(4, 9))) for _ in range(400)]
+    files = {"app.json": json.dumps({"version": version}).encode(), "icon.png": noise.randbytes(20_000)}
+    for page in range(12):
+        lines = [
+            f"export function {a}{number}({b}) {{ return {c}.{a}({b}, {noise.randrange(9999)}) }}"
+            for number, (a, b, c) in enumerate(zip(*(noise.choices(names, k=350) for _ in range(3)), strict=True))
+        ]
+        if page % 4 == 0:
+            lines.insert(100, f"export const shown = 'page {page} of {version}'")
+        files[f"pages/page-{page}.js"] = "\n".join(lines).encode()
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    return files
+
+
+def read_folder(folder: Path) -> dict[str, bytes]:
+    """Returns the files of a folder, by their paths in it."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def read_phone(phone: Path, program: str, version: str) -> dict[str, bytes]:
+    """Returns the files that a phone has of a version of such a program."""
+    for folder in (phone / "demo" / "programs" / program).iterdir():
+        if version in (folder / "app.json").read_text("utf-8"):
+            return read_folder(folder)
+    raise AssertionError(f"expected {version} of {program} on {phone}, got none")
 
 
 class Server:
