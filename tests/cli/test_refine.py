@@ -18,7 +18,7 @@ from ruleset import parse_version
 from tests.cli.conftest import Run
 from tests.cli.running import Running
 
-_programs = (f"20210000000030{number:02}" for number in itertools.count(1))
+_programs = (f"20210000000031{number:02}" for number in itertools.count(1))
 TEXT = "".join(f"line {number} of {number * number % 977}\n" for number in range(3000))
 
 

@@ -39,7 +39,7 @@ from trust import ClientClaim
 Serve = Callable[[int, bytes], str]
 TEA = "2021000000000002"
 FERRY = "2021000000000001"
-_programs = (f"20210000000020{number:02}" for number in itertools.count(1))
+_programs = (f"20210000000021{number:02}" for number in itertools.count(1))
 
 
 def test_a_program_is_installed(graywave: Run, tmp_path: Path) -> None:
