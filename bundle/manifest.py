@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import Meta
 
+from bundle.archive import MAX_ARCHIVE_BYTES
 from bundle.errors import SourceError
 from bundle.file import READABLE, replace_file
 from bundle.transfer import Digest
@@ -25,6 +26,8 @@ Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 Program = Annotated[str, Meta(pattern=r"^([0-9]{16}|[0-9]{8})\Z")]
 Version = Annotated[str, Meta(pattern=r"^[0-9]{1,5}(\.[0-9]{1,5}){0,3}\Z")]
 Size = Annotated[int, Meta(ge=1)]
+# A file of a few kilobytes may unpack to as much as its entry says: a stranger's would fill the disk.
+TarSize = Annotated[int, Meta(ge=1, le=MAX_ARCHIVE_BYTES)]
 
 
 class Transfer(msgspec.Struct, frozen=True, rename={"from_version": "from"}):
@@ -41,7 +44,7 @@ class Package(msgspec.Struct, frozen=True):
     """What of a package's entry matters for moving it; `sha256` and `size` are the tar's. It has one full transfer."""
 
     sha256: Sha256
-    size: Size
+    size: TarSize
     transfers: Annotated[tuple[Transfer, ...], Meta(min_length=1, max_length=MAX_TRANSFERS)]
     key: str = ""
 

@@ -328,6 +328,8 @@ def _translate(bucket: Bucket, what: str) -> Iterator[None]:
         raise _refuse(bucket, what, type(error).__name__) from None
     except (ResponseParserError, KeyError, ValueError):  # also a member that is not there, or no time
         raise _refuse(bucket, what, "an answer that is none of S3's") from None
+    except RecursionError:  # boto3 asks where to go instead, is sent away again, and asks
+        raise _refuse(bucket, what, "a redirect: see to endpoint= (https?) and region=") from None
 
 
 def _refuse(bucket: Bucket, what: str, reason: str) -> StoreError:

@@ -5,7 +5,7 @@ A key is made for one package, and shows in no message, whatever goes wrong.
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO
+from typing import IO, Final
 
 import pyrage  # type: ignore[import-untyped]  # it comes without types
 from pyrage import x25519
@@ -13,6 +13,11 @@ from pyrage import x25519
 from bundle.errors import SealError
 from bundle.file import open_replacement
 from bundle.transfer import Digest, measure_file
+
+# The header of a file for one recipient has some 400 bytes. Reading one takes time by the square of its length: 2 MB of
+# recipients would keep a device busy for five minutes, and 20 MB for half a day.
+MAX_HEADER_BYTES: Final = 4096
+_HEADER_END: Final = b"\n--- "
 
 
 def make_seal_key() -> str:
@@ -36,10 +41,12 @@ def unseal(source: Path, target: Path, key: str) -> None:
     """Decrypts a sealed file to `target`, wholly or not at all; what comes out is never more than what went in.
 
     Raises:
-        SealError: the key is none, or not the one of this file; or the file is not sealed, was changed or cut.
+        SealError: the key is none, or not the one of this file; or the file is not sealed, was changed or cut, or has a
+            header over MAX_HEADER_BYTES.
         OSError: a file cannot be read or written.
     """
     identity = _read_key(key)
+    _check_header(source)
     _convert(source, target, lambda reader, writer: pyrage.decrypt_io(reader, writer, [identity]))
 
 
@@ -51,6 +58,14 @@ def _read_key(key: str) -> x25519.Identity:
         raise SealError("expected an age secret key (AGE-SECRET-KEY-1…), got something else") from None
 
 
+def _check_header(source: Path) -> None:
+    with source.open("rb") as file:
+        head = file.read(MAX_HEADER_BYTES)
+    if _HEADER_END not in head:
+        wanted = f"expected a file that is sealed with this package's key: a header of at most {MAX_HEADER_BYTES} bytes"
+        raise SealError(f"{source}: {wanted}")
+
+
 def _convert(source: Path, target: Path, convert: Callable[[IO[bytes], IO[bytes]], None]) -> None:
     try:
         with source.open("rb") as reader, open_replacement(target) as writer:
@@ -59,4 +74,5 @@ def _convert(source: Path, target: Path, convert: Callable[[IO[bytes], IO[bytes]
         # A part of the content that does not open comes as an OSError too, but as one without a number.
         if isinstance(error, OSError) and error.errno is not None:
             raise
-        raise SealError(f"{source}: expected a file that is sealed with this package's key: {error}") from None
+        said = str(error).partition("\n")[0]  # what follows is advice for users of age
+        raise SealError(f"{source}: expected a file that is sealed with this package's key: {said}") from None

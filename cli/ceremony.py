@@ -7,7 +7,7 @@ them as root.<n>.json.pending, which may travel to who holds the other root keys
 import os
 import secrets
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -122,8 +122,9 @@ def read_current(folder: Path) -> Root:
     Raises:
         CommandError: root.json cannot be read or believed, or the root after it is none.
     """
+    path = folder / ROOT_NAME
     try:
-        root = read_root((folder / ROOT_NAME).read_bytes())
+        root = read_root(path.read_bytes())
         while (path := name_root(folder, root.number + 1)).exists():
             document = path.read_bytes()
             root = read_successor(document, root)
@@ -132,7 +133,7 @@ def read_current(folder: Path) -> Root:
         message = f"cannot read the root in {folder}: {error} (make one: graywave keys new)"
         raise CommandError(message, Exit.USAGE) from None
     except RootError as error:
-        raise CommandError(f"cannot use the root in {folder}: {error}", Exit.UNVERIFIED) from None
+        raise CommandError(f"cannot use the root in {path}: {error}", Exit.UNVERIFIED) from None
     return root
 
 
@@ -212,7 +213,7 @@ def judge(document: bytes, before: Root, path: Path) -> Outcome:
 
 
 def write_new(files: Mapping[Path, tuple[bytes, int]]) -> None:
-    """Writes files with their modes; none of them, if one is there.
+    """Writes files with their modes; none of them, if one is there or cannot be written whole.
 
     Raises:
         CommandError: one of them is there.
@@ -220,9 +221,13 @@ def write_new(files: Mapping[Path, tuple[bytes, int]]) -> None:
     for path in files:
         if os.path.lexists(path):
             raise CommandError(f"{path} is there already: keys are never overwritten, name another folder")
-    for path, (data, mode) in files.items():
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:  # noqa: PTH123 - a mode
-            _write(file.fileno(), data)
+    with ExitStack() as undo:
+        for path, (data, mode) in files.items():
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+            undo.callback(_forget, path)  # half a key or root would stand in the way of all that follows
+            with open(descriptor, "wb") as file:  # noqa: PTH123 - a mode
+                _write(file.fileno(), data)
+        undo.pop_all()
 
 
 def replace_file(path: Path, data: bytes, mode: int) -> None:
@@ -234,9 +239,13 @@ def replace_file(path: Path, data: bytes, mode: int) -> None:
             _write(file.fileno(), data)
         fresh.replace(path)
     except BaseException:
-        with suppress(OSError):
-            fresh.unlink()
+        _forget(fresh)
         raise
+
+
+def _forget(path: Path) -> None:
+    with suppress(OSError):
+        path.unlink()
 
 
 def _write(descriptor: int, data: bytes) -> None:

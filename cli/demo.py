@@ -39,19 +39,22 @@ def _read(name: str) -> dict[str, Any]:
     return content
 
 
-def publish_demo(home: Home, publisher: Publisher) -> None:
-    """Packs and publishes each demo program that is not published yet.
+def publish_demo(home: Home, publisher: Publisher) -> int:
+    """Packs and publishes each demo program that is not published yet; returns the last revision, 0 for none.
 
     Raises:
         CommandError: something of it failed.
     """
+    revision = 0
     for described in _read("demo.json")["programs"]:
         program = described["program"]
         if publisher.get(program)[0] is not None:
             continue
         packages = {version: _pack(home, program, described["name"], version) for version in described["versions"]}
         document = {"format": 1, "program": program, "poll_after": 60}
-        publisher.put(document | {"packages": packages, "releases": described["releases"]}, "")
+        answer = publisher.put(document | {"packages": packages, "releases": described["releases"]}, "")
+        revision = int(answer.body["revision"])
+    return revision
 
 
 def _pack(home: Home, program: str, name: str, version: str) -> dict[str, Any]:

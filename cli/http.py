@@ -69,7 +69,7 @@ def escape(text: str) -> str:
 def _read_json(data: bytes) -> Any:
     try:
         return json.loads(data) if data else None
-    except ValueError:
+    except (ValueError, RecursionError):
         return data.decode("utf-8", "backslashreplace")
 
 

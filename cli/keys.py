@@ -212,7 +212,8 @@ def add(folder: Path, role: str, key: str | None, *, algorithm: AlgorithmName, *
     _finish(folder, before, Contents.after(before).add(role, fresh.public), fresh, **given)
 
 
-@keys.command()
+# A key id may begin with a dash, and with -h.
+@keys.command(context_settings={"ignore_unknown_options": True, "help_option_names": ["--help"]})
 @click.argument("folder", type=_FOLDER)
 @click.argument("role", type=click.Choice(ROLES))
 @click.argument("kid")
@@ -321,7 +322,9 @@ def cosign(packed: Path, address: str, sha256: str | None, versions: tuple[str, 
         claims = [_cosign(place, signer, sha256, path) for place in places]
         text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
         replace_file(path, text.encode(), path.stat().st_mode & 0o777)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError, TrustError, CustodyError) as error:
+    except (
+        OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, TrustError, CustodyError,
+    ) as error:  # fmt: skip
         raise CommandError(f"cannot sign {path}: {type(error).__name__} {error}") from None
     if as_json:
         told = [{"program": one.program, "version": one.version, "sha256": one.sha256} for one in claims]

@@ -15,7 +15,7 @@ from cli.exit import CommandError, Exit
 from cli.home import Home, take_home, take_json
 from cli.progress import make_progress
 from custody import CustodyError, open_signer
-from trust import ClaimError, SignatureError, Signer, TrustError, read_root
+from trust import ClaimError, Root, SignatureError, Signer, TrustError, read_root
 
 LEVELS: Final = {"quick": QUICK_LEVEL, "strong": STRONG_LEVEL}
 
@@ -64,7 +64,7 @@ def pack(  # noqa: PLR0913, PLR0917 - a command's options
     out = out or Path("dist") / f"{program}-{version}"
     folder = folder or home.keys
     keys = [_open_key(address) for address in addresses] or [_open_folder(folder)]
-    described = _pack(source, out, program, version, workspace or _read_workspace(folder), keys, level, seal=seal)
+    described = _pack(source, out, program, version, workspace or _read_root(folder).workspace, keys, level, seal=seal)
     if as_json:
         click.echo(json.dumps(described))
         return
@@ -81,7 +81,7 @@ def pack_with_keys(  # noqa: PLR0913 - what a package is
     Raises:
         CommandError: the key cannot be read or the source not packed.
     """
-    return _pack(source, out, program, version, _read_workspace(keys), [_open_folder(keys)], level, seal=False)
+    return _pack(source, out, program, version, _read_root(keys).workspace, [_open_folder(keys)], level, seal=False)
 
 
 def _open_key(address: str) -> Signer:
@@ -93,14 +93,19 @@ def _open_key(address: str) -> Signer:
 
 def _open_folder(folder: Path) -> Signer:
     try:
-        return open_signer(str(folder / "package.key"))
+        signer = open_signer(str(folder / "package.key"))
     except CustodyError as error:
         raise _refuse_keys(folder, error) from None
+    root = _read_root(folder)
+    if signer.public.kid not in root.keys("package"):
+        message = f"expected a package key of root {root.number} as package.key, got {signer.public.kid}, which is none"
+        raise CommandError(f"{folder}: {message} (name another with --key)", Exit.USAGE)
+    return signer
 
 
-def _read_workspace(folder: Path) -> str:
+def _read_root(folder: Path) -> Root:
     try:
-        return read_root((folder / "root.json").read_bytes()).workspace
+        return read_root((folder / "root.json").read_bytes())
     except (OSError, TrustError) as error:
         raise _refuse_keys(folder, error) from None
 

@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import click
+
 from cli.exit import CommandError, Exit
 from cli.home import Home
 from cli.http import PUBLISH_TIMEOUT_S, Answer, ask
@@ -49,13 +51,18 @@ class Publisher:
     def put(self, document: dict[str, Any], revision: str, *, dry_run: bool = False) -> Answer:
         """Publishes a document over the revision that it was made from, an empty one where there was none.
 
+        Warns where edges do not have it yet: whoever waits for devices must not wait in vain.
+
         Raises:
             CommandError: the publisher is away, or refuses; somebody else having published in between is a refusal.
         """
         precondition = {"If-Match": f'"{revision}"'} if revision else {"If-None-Match": "*"}
         url = self._name(str(document.get("program"))) + ("?dry_run=1" if dry_run else "")
         headers = self._headers | precondition
-        return ask("PUT", url, body=document, headers=headers, timeout_s=PUBLISH_TIMEOUT_S)
+        answer = ask("PUT", url, body=document, headers=headers, timeout_s=PUBLISH_TIMEOUT_S)
+        if answer.body.get("distributed") is False:
+            click.echo("warning: kept, but edges do not have it yet: the publisher's log says why", err=True)
+        return answer
 
     def _name(self, program: str) -> str:
         return f"{self._url}/v1/documents/program/{quote(program, safe='')}"

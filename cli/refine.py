@@ -161,6 +161,8 @@ def refine_version(publisher: Publisher, store: Store, wish: Wish, show: Show | 
         CommandError: the version's own full transfer cannot be read, or store or publisher refuse.
     """
     packages = read_document(publisher, wish.program)["packages"]
+    if wish.version not in packages:
+        raise CommandError(f"version {wish.version} of {wish.program} was removed meanwhile", Exit.REFUSED)
     entry, older = packages[wish.version], choose_bases(packages, wish.version, wish.bases, wish.running)
     refined = Refined()
     try:

@@ -11,12 +11,12 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
 
@@ -107,8 +107,9 @@ def _start(port: int, redis: str | None, home: Home, stack: ExitStack, *, has_de
     # With nothing published yet there is nothing to be ready with; devices are heard all the same, and files served.
     _wait(f"http://127.0.0.1:{port + 1}/healthz", edge)
     if has_demo:
-        publish_demo(home, open_publisher(home, None, None))  # which fetches the files from the edge
+        revision = publish_demo(home, open_publisher(home, None, None))  # which fetches the files from the edge
         _wait(f"http://127.0.0.1:{port + 1}/readyz", edge)
+        _wait(f"http://127.0.0.1:{port + 1}/status", edge, lambda status: has_reached(status, revision))
     return publisher, edge
 
 
@@ -220,12 +221,20 @@ def _run_server(name: str, settings: dict[str, str], home: Home) -> Iterator[_Se
         end(process)
 
 
-def _wait(url: str, server: _Server) -> None:
+def has_reached(status: Any, revision: int) -> bool:
+    """Says whether an edge, by its /status, has a revision of the workspace in each worker."""
+    return status["workspaces"][WORKSPACE]["revision"] >= revision and all(
+        worker["cursor"] >= status["row"] for worker in status["workers"]
+    )
+
+
+def _wait(url: str, server: _Server, is_there: Callable[[Any], bool] = bool) -> None:
     deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline:
         server.check()
         try:
-            if ask("GET", url, allow=(HTTPStatus.SERVICE_UNAVAILABLE,)).status == HTTPStatus.OK:
+            answer = ask("GET", url, allow=(HTTPStatus.SERVICE_UNAVAILABLE,))
+            if answer.status == HTTPStatus.OK and is_there(answer.body):
                 return
         except CommandError as error:
             if error.exit_code != Exit.UNREACHABLE:

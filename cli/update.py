@@ -110,6 +110,8 @@ def update(  # noqa: PLR0913 - a command's options
     else:
         listed = [active[program] for program in sorted(active) if not programs or program in programs]
         lines = [*map(_describe, outcomes), *map(_describe_active, listed)]
+        idle = [one for one in programs if one not in active and one not in {two.update.program for two in outcomes}]
+        lines += [f"{one} is not installed, and not to be: not released to this device, or unknown" for one in idle]
         click.echo("\n".join(lines or [f"nothing is installed in {folder}, and nothing is to be"]))
     errors = [outcome.error for outcome in outcomes]
     errors += [active[program].error for program in programs if program in active]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 class Device:
     """A device, as it asks: `id` never changes, `platform` is android, ios or harmony, all else may be empty.
 
-    `network` is wifi, 2g to 5g, cellular or other; `tags` are free. The edge refuses strings of more than 256 bytes.
+    `network` is wifi, 2g to 5g, cellular or other; `tags` are free. An edge refuses strings over 256 characters.
     """
 
     id: str

@@ -6,7 +6,7 @@ from container.errors import Reason
 
 
 class Events(Protocol):
-    """Whoever listens to a container; called by the thread that updates, which waits meanwhile."""
+    """Whoever listens to a container; called by the thread that updates or opens, which waits meanwhile."""
 
     def update_ready(self, program: str, version: str, urgency: str) -> None:
         """A version is on the device and waits for the user's word: `Container.apply_now` activates it."""

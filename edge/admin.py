@@ -89,9 +89,17 @@ class Host:
             "ready": not unready,
             "unready": unready,
             "users": "unproven: user ids are taken as devices say them",
+            "row": self._read_row(),
             "workers": self.read_workers(),
             "workspaces": {name: _tell_state(state, now) for name, state in self._states.items()},
         }
+
+    def _read_row(self) -> int | None:
+        """The last row of edge.db, which a worker's cursor comes to; None where it cannot be read."""
+        try:
+            return self._cache.read_last_row()
+        except CacheError:
+            return None
 
     def tell_versions(self, workspace: str, program: str) -> dict[str, object] | None:
         """Returns how many devices report to run which version of a program; None where the workspace is not served."""

@@ -24,6 +24,7 @@ from publisher.errors import (
     FastForwardError,
     PreconditionRequiredError,
     PublisherError,
+    RootChainError,
     SigningError,
     StoreError,
     UnknownDocumentError,
@@ -47,6 +48,7 @@ _ERRORS: Final[Mapping[type[PublisherError], tuple[int, str]]] = {
     ContendedError: (503, "contended"),
     EpochExhaustedError: (503, "epoch_exhausted"),
     FastForwardError: (503, "fast_forward"),
+    RootChainError: (503, "newer_root"),
     SigningError: (503, "signing_failed"),
     StoreError: (503, "store_failed"),
 }
@@ -189,7 +191,7 @@ def _answer(status: int, body: Mapping[str, Any], headers: Mapping[str, str] = M
 
 def _read_query(request: web.Request, flag: str | None = None) -> bool:
     """Whether the flag is set. Anything else is refused: a misspelt dry_run would publish."""
-    if request.query_string not in ("", f"{flag}=1"):
+    if request.query_string not in (("", f"{flag}=1") if flag else ("",)):
         wanted = f"query {flag}=1 or none" if flag else "no query"
         raise BadRequestError(f"expected {wanted}, got {request.query_string[:100]!r}")
     return bool(request.query_string)

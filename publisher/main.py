@@ -25,6 +25,7 @@ from publisher.visit import Visitor
 from publisher.watcher import LOOK_EVERY_S, try_to_settle, watch
 from publisher.writer import Files, Writer
 from settings.address import split_address
+from trust import RootError
 
 # The longest wait for an answer of Redis, in seconds: an author waits meanwhile.
 REDIS_TIMEOUT_S = 0.5
@@ -104,7 +105,10 @@ def load_chain(settings: Settings, seen: Mapping[int, bytes], now: int) -> Chain
         path = name_root(settings.root, number)
         return path.read_bytes() if path.exists() else None
 
-    chain = link_roots(settings.root.read_bytes(), seen, find, now)
+    try:
+        chain = link_roots(settings.root.read_bytes(), seen, find, now)
+    except RootError as error:
+        raise RootError(f"{settings.root}: {error}") from error
     got = chain.root.workspace
     if got != settings.workspace:
         raise KeyMismatchError(f"expected a root of workspace {settings.workspace!r}, got one of {got!r}")

@@ -406,6 +406,9 @@ class Store:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
+    # Documents hold the keys of sealed packages, and a folder that was there before may be open to others; SQLite gives
+    # its log the mode of the file.
+    path.touch(mode=0o600)
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")

@@ -25,7 +25,7 @@ from channel import (
 )
 from publisher.chain import UNFOUND, Chain, judge_found
 from publisher.draft import Doubt
-from publisher.errors import BadDocumentError, ContendedError, UnknownDocumentError
+from publisher.errors import BadDocumentError, ContendedError, SigningError, UnknownDocumentError
 from publisher.post import RootPost
 from publisher.proposal import Proposal, Wish
 from publisher.signer import Signer
@@ -252,8 +252,8 @@ class Writer:
         try:
             async with asyncio.timeout(SEND_PATIENCE_S):
                 return await self._send(record, now)
-        except (LinkError, TimeoutError) as error:
-            # It may be in Redis all the same: the watcher finds out.
+        except (LinkError, SigningError, TimeoutError) as error:
+            # It may be in Redis all the same: the watcher finds out. It is kept, so that this is no refusal.
             self._is_settled = False
             _log.warning("%s at %s is kept, and not yet in redis: %r", record.name, record.position, error)
             return None

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from bundle import Digest, SourceError
+from bundle.archive import MAX_ARCHIVE_BYTES
 from bundle.manifest import (
     MAX_TRANSFERS,
     describe_delta,
@@ -56,6 +57,7 @@ def test_a_key_is_its_owner_s(tmp_path: Path) -> None:
         MANIFEST | {"version": 1},
         MANIFEST | {"version": "one"},
         MANIFEST | {"program": "../../x"},
+        MANIFEST | {"package": ENTRY | {"size": MAX_ARCHIVE_BYTES + 1}},
         MANIFEST | {"package": ENTRY | {"transfers": []}},
         MANIFEST | {"package": ENTRY | {"transfers": [FULL | {"sha256": "../../../../etc/passwd"}]}},
         MANIFEST | {"package": ENTRY | {"transfers": [FULL | {"format": "tgz"}]}},

@@ -304,6 +304,18 @@ def test_server_of_another_kind(bucket: Place, store: Store, ask: str, said: str
         ASK[ask](store, Path())
 
 
+@pytest.mark.parametrize("status", ["301", "307"])
+@pytest.mark.parametrize("ask", ASK.values(), ids=ASK)
+def test_server_that_sends_elsewhere(
+    bucket: Place, store: Store, make_file: MakeFile, ask: Callable[[Store, Path], object], status: str
+) -> None:
+    """A server that wants TLS and is asked without it redirects; boto3 would ask it where to go instead, for ever."""
+    headers = {"location": "https://elsewhere.example/", "content-length": "0"}
+    bucket.gate.spoil_request = lambda _: Message(status, headers, b"")
+    with pytest.raises(StoreError, match=r"got a redirect: see to endpoint= \(https\?\) and region=$"):
+        ask(store, make_file(HELLO))
+
+
 def test_time_that_is_none(bucket: Place, store: Store) -> None:
     """An answer that boto3 cannot read is the server's fault."""
     bucket.write(PLACED, HELLO)

@@ -8,12 +8,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+import pyrage  # type: ignore[import-untyped]  # it comes without types
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pyrage.x25519 import Identity  # type: ignore[import-untyped]  # as above
 
 from bundle import SealError, make_seal_key, seal, unseal
 from bundle.file import read_chunks
+from bundle.seal import MAX_HEADER_BYTES
 
 KEY, OTHER = make_seal_key(), make_seal_key()
 CONTENT = hashlib.shake_128(b"plain").digest(100_000)
@@ -107,11 +110,31 @@ def test_a_longer_file(sealed: Path, tmp_path: Path) -> None:
         unseal(sealed, tmp_path / "back", KEY)
 
 
+def test_a_header_that_takes_for_ever(sealed: Path, tmp_path: Path) -> None:
+    """A file for thousands of recipients, which takes minutes to read, is refused unread; one for a few is opened."""
+    others = [Identity.generate().to_public() for _ in range(3_000)]
+    mine = Identity.from_str(KEY).to_public()
+    sealed.write_bytes(pyrage.encrypt(CONTENT, [*others[:10], mine]))
+    unseal(sealed, tmp_path / "back", KEY)
+    assert (tmp_path / "back").read_bytes() == CONTENT
+    sealed.write_bytes(pyrage.encrypt(CONTENT, [mine, *others]))
+    with pytest.raises(SealError, match=f"this package's key: a header of at most {MAX_HEADER_BYTES} bytes$"):
+        unseal(sealed, tmp_path / "back", KEY)
+
+
 def test_a_file_that_is_not_sealed(sealed: Path, tmp_path: Path) -> None:
     """A plain file is none."""
     with pytest.raises(SealError, match="expected a file that is sealed with this package's key: "):
         unseal(tmp_path / "plain", tmp_path / "back", KEY)
     assert sealed.exists()
+
+
+def test_a_file_of_another_version(sealed: Path, tmp_path: Path) -> None:
+    """What is wrong is said in one line."""
+    sealed.write_bytes(sealed.read_bytes().replace(b"org/v1\n", b"org/v9\n"))
+    with pytest.raises(SealError) as caught:
+        unseal(sealed, tmp_path / "back", KEY)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_full_disk_is_no_seal(sealed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

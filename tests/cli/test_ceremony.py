@@ -58,7 +58,7 @@ def test_a_numbered_root_that_is_none_stops_everything(folder: Path) -> None:
     name_root(folder, 2).write_bytes(first)
     error = refusal(folder)
     assert error.exit_code == Exit.UNVERIFIED
-    assert "expected root 2 to follow root 1, got root 1" in str(error)
+    assert f"{name_root(folder, 2)}: expected root 2 to follow root 1, got root 1" in str(error)
     assert (folder / "root.json").read_bytes() == first
 
 
@@ -118,3 +118,18 @@ def test_new_files_are_new(tmp_path: Path) -> None:
     with pytest.raises(CommandError, match="b is there already"):
         write_new({tmp_path / "a": (b"a", 0o600), tmp_path / "b": (b"b", 0o600)})
     assert not (tmp_path / "a").exists()
+
+
+def test_a_full_disk_leaves_no_half_of_a_root(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What could not be written whole is not there: it would stand in the way of the next try."""
+
+    def fail(_descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    before = {one.name: one.read_bytes() for one in folder.iterdir()}
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fail)
+        with pytest.raises(OSError, match="No space left"):
+            change(folder)
+    assert {one.name: one.read_bytes() for one in folder.iterdir()} == before
+    assert change(folder).number == 2

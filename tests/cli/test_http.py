@@ -49,6 +49,13 @@ def test_a_server_that_is_another(serve: Serve, status: int, body: bytes, got: s
     assert caught.value.exit_code == Exit.UNREACHABLE
 
 
+def test_a_server_that_nests_too_deeply(serve: Serve) -> None:
+    """So does one that no parser follows."""
+    with pytest.raises(CommandError, match="expected a JSON object, got status 200 and ") as caught:
+        ask("GET", serve(200, b"[" * 100_000))
+    assert caught.value.exit_code == Exit.UNREACHABLE
+
+
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1", "http://[::1", "http://", "http://a b"])
 def test_nobody_there(url: str) -> None:
     """An address where nobody answers, or nobody can be, is named."""

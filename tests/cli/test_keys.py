@@ -279,6 +279,15 @@ def test_revoke_of_what_is_needed_or_unknown(run: Run, begin: Begin, tmp_path: P
     assert snapshot(tmp_path / "keys") == before
 
 
+@pytest.mark.parametrize("kid", ["-3xyz", "-hxyz", "--xyz"])
+def test_revoke_takes_an_id_that_begins_with_a_dash(run: Run, begin: Begin, kid: str) -> None:
+    """Key ids are base64url: one in 64 begins with a dash, and is no option."""
+    begin()
+    result = run("keys", "revoke", "keys", "offer", kid)
+    assert result.exit_code == 2
+    assert result.stderr.startswith("graywave: expected a key of role offer (")
+
+
 def test_revoke_below_the_threshold(run: Run, begin: Begin) -> None:
     """Where two of two keys have to sign, neither can go, and the message says what to do."""
     start = begin(counts={"root": 2})
@@ -616,6 +625,17 @@ def test_cosign_of_something_else_is_refused(run: Run, packed: Path, member: str
     message = "graywave: packed/package.json: expected a signature of what it says, got one of something else\n"
     assert (result.exit_code, result.stderr) == (5, message)
     assert read_manifest(packed) == manifest
+
+
+@pytest.mark.parametrize("signature", [["x"], {}, 7, None])
+def test_cosign_of_what_is_no_text_is_refused(run: Run, packed: Path, signature: object) -> None:
+    """A stranger's package.json may have anything for a signature."""
+    manifest = read_manifest(packed)
+    manifest["package"]["signature"] = signature
+    (packed / "package.json").write_text(json.dumps(manifest))
+    result = run("keys", "cosign", "packed", "--key", "keys/root.key")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("graywave: cannot sign packed/package.json: ")
 
 
 def test_cosign_twice_is_refused(run: Run, packed: Path) -> None:

@@ -163,6 +163,17 @@ def test_no_keys(run: Run, source: Path, spoil: str) -> None:
     assert result.stderr.endswith("(make some: graywave keys new)\n")
 
 
+def test_a_key_that_the_root_does_not_name(run: Run, source: Path, tmp_path: Path) -> None:
+    """A key that was replaced is refused here, and not first when the package is released."""
+    folder = tmp_path / "keys"
+    assert run("keys", "new", folder, "--workspace", "demo").exit_code == 0
+    assert run("keys", "rotate", folder, "package").exit_code == 0
+    result = run("pack", source, *NAMED, "--keys", folder)
+    assert result.exit_code == 2
+    assert "expected a package key of root 2 as package.key, got " in result.stderr
+    assert result.stderr.endswith("which is none (name another with --key)\n")
+
+
 def test_progress_is_shown_to_people(source: Path, tmp_path: Path) -> None:
     """On a terminal a bar runs to its end; a pipe gets none (as the tests above see)."""
     leader, follower = pty.openpty()

@@ -12,6 +12,7 @@ from cli.publishing import Publisher, open_publisher
 from tests.cli.running import Running
 
 TEA = "2021000000000002"
+Capture = pytest.CaptureFixture[str]
 
 
 @pytest.fixture
@@ -49,6 +50,15 @@ def test_list_that_is_none(body: object, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(publishing, "ask", lambda *_, **__: Answer(200, "", body))
     with pytest.raises(CommandError, match="expected a list of documents, got another answer"):
         Publisher("http://127.0.0.1:1", "token").list_names()
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_what_edges_do_not_have_yet(monkeypatch: pytest.MonkeyPatch, capsys: Capture, *, is_there: bool) -> None:
+    """Whoever has published and waits for devices is told where these wait for Redis."""
+    monkeypatch.setattr(publishing, "ask", lambda *_, **__: Answer(200, "1", {"distributed": is_there}))
+    Publisher("http://127.0.0.1:1", "token").put({"program": TEA}, "")
+    warning = "warning: kept, but edges do not have it yet: the publisher's log says why\n"
+    assert capsys.readouterr().err == ("" if is_there else warning)
 
 
 @pytest.mark.parametrize("revision", ["", "0"])

@@ -257,6 +257,14 @@ def test_a_version_that_was_changed_meanwhile(change: dict[str, Any] | None) -> 
         add_transfers({"program": "1", "packages": packages}, "1.0", entry("1.0"), [])
 
 
+def test_a_version_that_was_removed_meanwhile(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A version that has gone between being released and being refined is named."""
+    publisher = Publisher("http://127.0.0.1:1", "token")
+    monkeypatch.setattr(publisher, "get", lambda program: ({"program": program, "packages": {}}, "1"))
+    with pytest.raises(CommandError, match=r"^version 1\.0 of 1 was removed meanwhile$"):
+        module.refine_version(publisher, LocalStore(tmp_path), module.Wish("1", "1.0"), None)
+
+
 def test_the_rest_of_a_document_stays() -> None:
     """Transfers are added to what the document has by then, and to a copy of it."""
     delta = {"format": "dcz", "from_sha256": "a"}

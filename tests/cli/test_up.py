@@ -123,3 +123,12 @@ def test_a_server_that_is_never_ready(tmp_path: Path, monkeypatch: pytest.Monkey
             up._wait(f"http://127.0.0.1:{find_ports()}", server)
     message = f"the edge was not ready within 0 s: redis cannot be reached (see {tmp_path / 'log'})"
     assert caught.value.message == message
+
+
+def test_an_edge_has_reached_a_revision_in_each_worker() -> None:
+    """The demo can be asked for when the syncer has it, and every worker what the syncer has."""
+    status = {"workspaces": {"demo": {"revision": 2}}, "row": 5, "workers": [{"cursor": 5}, {"cursor": 5}]}
+    assert up.has_reached(status, 2)
+    assert not up.has_reached(status, 3)
+    assert not up.has_reached({**status, "row": 6}, 2)
+    assert not up.has_reached({**status, "workers": [{"cursor": 5}, {"cursor": 4}]}, 2)

@@ -167,7 +167,7 @@ def test_all_is_well(town: Town) -> None:
         "signers: root 1 of 1, package 1 of 1, offer 1 of 1, channel 1 of 1",
         "offers": f"{PROGRAM} 1.0, until 2026-11-07 21:20:00Z",
         "store": f"{EDGE}/v1/files/{sha256}, {size} bytes",
-        "range": '206, ETag "strong"',
+        "range": "206, and a strong ETag",
     }
 
 

@@ -105,7 +105,7 @@ async def test_root_of_another_workspace_is_refused(workshop: Any, redis_server:
 async def test_expired_root_is_refused(workshop: Any, redis_server: Any, clock: Any) -> None:
     """A root that no device would believe is not published under."""
     workshop.write_root("root.json", expires=NOW)
-    with pytest.raises(RootError, match=r"^expected a root that has not expired"):
+    with pytest.raises(RootError, match=r"root\.json: expected a root that has not expired"):
         await start(workshop.settings(redis_server.url), clock)
 
 

@@ -288,6 +288,19 @@ async def test_authors_are_told_of_a_used_up_epoch(workshop: Any, redis_server: 
         assert (await author.get()).json["poll_after"] == 10
 
 
+async def test_authors_are_told_of_a_newer_root(workshop: Any, redis_server: Any) -> None:
+    """Who is overtaken by a publisher that has the next root says so, and has changed nothing."""
+    async with open_desk(workshop, redis_server.url) as desk:
+        await desk.writer.settle(NOW)
+        workshop.follow_root("offer")
+        async with open_desk(workshop, redis_server.url, "other") as other:
+            await other.writer.settle(NOW)
+            await other.create(P3)
+        with pytest.raises(RootChainError, match=r"^expected root 2, which redis has, or a later one, got root 1: "):
+            await desk.put(P1, 11)
+        assert await desk.writer.list() == [(P1, Position(1, 1)), (P2, Position(1, 2))]
+
+
 async def test_channel_key_alone_is_not_followed(thief: Thief, workshop: Any, redis_server: Any, caplog: Any) -> None:
     """Who has stolen the channel key, and no offer key, makes the publisher take over no document."""
     stranger = PrivateKey.generate()

@@ -23,6 +23,16 @@ def store(tmp_path: Path) -> Iterator[Store]:
         yield store
 
 
+def test_nobody_else_reads_it(tmp_path: Path) -> None:
+    """Documents hold the keys of sealed packages; the folder may have been there before, and be open to others."""
+    folder = tmp_path / "open"
+    folder.mkdir(mode=0o755)
+    with Store(folder, "demo") as store:
+        commit(store, P1)
+        modes = {path.name: path.stat().st_mode & 0o777 for path in folder.glob(f"{FILE_NAME}*")}
+    assert modes == {FILE_NAME: 0o600, f"{FILE_NAME}-wal": 0o600, f"{FILE_NAME}-shm": 0o600}
+
+
 def sign(_: Record | None, position: Position) -> Signed:
     """What a signer would make for a position."""
     return Signed(b"author", f"sealed at {position}".encode(), renew_at=1_000 + position.revision)
