@@ -30,6 +30,7 @@ from loadtest.change import make_probe, make_question, measure_changes
 from loadtest.client import Answer, ask_all, ask_one
 from loadtest.comparison import Truth, Verdict, compare
 from loadtest.cost import Target, measure_cost, mix, separate
+from loadtest.delivery import deliver, tell
 from loadtest.errors import LoadtestError, MeasureError, ToolError
 from loadtest.machine import describe_machine
 from loadtest.nginx import DEBIAN, find_worker, start_nginx
@@ -114,12 +115,6 @@ def _positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"expected a number of at least 1, got {text}")
     return number
-
-
-def tell(text: str) -> None:
-    """Says how far the run has come; the table alone goes to standard output."""
-    sys.stderr.write(f"bench: {text}\n")
-    sys.stderr.flush()
 
 
 class Bench:
@@ -349,12 +344,7 @@ def main(arguments: Sequence[str]) -> int:
         tell(f"failed: {str(error) or type(error).__name__}")
         return 4
     report["failures"] = find_failures(report, is_quick=plan.is_quick)
-    if path:
-        path.write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
-    sys.stdout.write(render_table(report) + "\n")
-    for failure in report["failures"]:
-        tell(f"broken promise: {failure}")
-    return 1 if report["failures"] else 0
+    return deliver(report, render_table(report), path)
 
 
 if __name__ == "__main__":

@@ -14,8 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
-import orjson
-
+from loadtest.delivery import deliver, tell
 from loadtest.errors import LoadtestError, MeasureError, ToolError
 from loadtest.machine import describe_machine
 from loadtest.parcel import Cost, measure_alone
@@ -33,12 +32,6 @@ DCZ_HEADER_BYTES: Final = 40
 LEAST_SAVING: Final = 10
 FETCH_TIMEOUT_S: Final = 120.0
 MEBI: Final = 1024 * 1024
-
-
-def tell(text: str) -> None:
-    """Says how far the run has come; the table alone goes to standard output."""
-    sys.stderr.write(f"bench: {text}\n")
-    sys.stderr.flush()
 
 
 def parse_arguments(arguments: Sequence[str]) -> tuple[list[tuple[str, str]], Path | None]:
@@ -181,12 +174,7 @@ def main(arguments: Sequence[str]) -> int:
         tell(f"failed: {error}")
         return 4
     report = {"machine": describe_machine(), "pairs": pairs, "failures": find_failures(pairs)}
-    if path:
-        path.write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
-    sys.stdout.write(render_table(pairs) + "\n")
-    for failure in report["failures"]:
-        tell(f"broken promise: {failure}")
-    return 1 if report["failures"] else 0
+    return deliver(report, render_table(pairs), path)
 
 
 if __name__ == "__main__":
