@@ -93,7 +93,7 @@ def pack(  # noqa: PLR0913, what a package is: each is a word of the claim
             long work.
     """
     # Only here: a device, which unpacks alone, is spared the 20 MB that a JOSE library takes.
-    from trust import PackageClaim, sign_package  # noqa: PLC0415
+    from trust import PackageClaim, sign_package  # noqa: PLC0415 - as above
 
     claim = PackageClaim(
         workspace=workspace,

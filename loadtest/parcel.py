@@ -73,7 +73,7 @@ def apply(folder: str, delta: str, old: str, new: str, tree: str) -> None:
         tree: the folder to unpack to.
     """
     from container.package import Arrival, Base, unpack  # noqa: PLC0415 - as above
-    from trust import PackageClaim  # noqa: PLC0415
+    from trust import PackageClaim  # noqa: PLC0415 - as above
 
     sha256, _, size = new.partition(":")
     claim = PackageClaim(workspace="bench", program="20210001", version="2", sha256=sha256, size=int(size))
@@ -83,8 +83,8 @@ def apply(folder: str, delta: str, old: str, new: str, tree: str) -> None:
 def pack(source: str, out: str) -> None:
     """Packs and signs a package at the quick level, as `graywave pack --level quick` does."""
     from bundle import QUICK_LEVEL  # noqa: PLC0415 - as above
-    from bundle import pack as pack_source  # noqa: PLC0415
-    from trust import PrivateKey  # noqa: PLC0415
+    from bundle import pack as pack_source  # noqa: PLC0415 - as above
+    from trust import PrivateKey  # noqa: PLC0415 - as above
 
     pack_source(
         Path(source), Path(out), workspace="bench", program="20210001", version="1",
