@@ -33,8 +33,8 @@ from trust import TrustError
 PR_SET_PDEATHSIG = 1
 # How long operators' requests may take to end at a stop, in seconds.
 ADMIN_STOP_S = 1.0
-# How often the tasks of a stopping syncer are cancelled, in seconds: Python 3.11's `wait_for`, in redis-py, may
-# swallow a cancellation.
+# How often the tasks of a stopping syncer are cancelled, in seconds: Python 3.11's `wait_for`, in redis-py, swallows
+# a cancellation that comes together with an answer.
 CANCEL_EVERY_S = 0.2
 
 _log = logging.getLogger("graywave.edge")
@@ -109,25 +109,27 @@ async def _run_syncer(settings: EdgeSettings, spec: Mapping[str, Any]) -> None:
     for task in tasks:
         task.add_done_callback(lambda _: stop.set())  # none ends by itself: what fails here begins anew
     await stop.wait()
-    await _end(tasks)
     await runner.cleanup()
+    await _end_all()
     cache.close()
     for task in tasks:
         if not task.cancelled():
             task.result()
 
 
-async def _end(tasks: Sequence["asyncio.Task[None]"]) -> None:
-    while not all(task.done() for task in tasks):
-        for task in tasks:
+async def _end_all() -> None:
+    """Ends every other task of the loop: a task group hands a cancellation on once, and its tasks may swallow that."""
+    own = asyncio.current_task()
+    while others := asyncio.all_tasks() - {own}:
+        for task in others:
             task.cancel()
-        await asyncio.wait(tasks, timeout=CANCEL_EVERY_S)
+        await asyncio.wait(others, timeout=CANCEL_EVERY_S)
 
 
 def _make_wake(wakes: Sequence[socket.socket]) -> Callable[[], None]:
     def wake() -> None:
         for waker in wakes:
-            with contextlib.suppress(BlockingIOError):  # it has not heeded the last ones yet, and will
+            with contextlib.suppress(OSError):  # it has not heeded the last ones yet, and will; or there is no parent
                 waker.send(b"!", socket.MSG_DONTWAIT)
 
     return wake

@@ -81,8 +81,8 @@ def test_parent_gets_what_the_settings_say(
     assert f"devices at {devices}, operators at {operators}" in caplog.text
 
 
-async def test_tasks_that_swallow_a_cancellation_are_cancelled_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A library that swallows a cancellation does not keep the syncer from ending."""
+def test_tasks_that_swallow_a_cancellation_are_cancelled_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A library that swallows a cancellation, below a task group, does not keep the syncer from ending."""
     monkeypatch.setattr(main, "CANCEL_EVERY_S", 0.01)
     swallowed: list[bool] = []
 
@@ -95,11 +95,18 @@ async def test_tasks_that_swallow_a_cancellation_are_cancelled_again(monkeypatch
                     raise
                 swallowed.append(True)
 
-    task = asyncio.create_task(swallow())
-    await asyncio.sleep(0)
-    await asyncio.wait_for(main._end([task]), 30)
+    async def group_them() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(swallow())
+
+    async def run() -> "asyncio.Task[None]":
+        task = asyncio.create_task(group_them())
+        await asyncio.sleep(0.01)
+        await main._end_all()
+        return task
+
+    assert asyncio.run(run()).cancelled()
     assert swallowed == [True]
-    assert task.cancelled()
 
 
 def test_full_wake_up_is_skipped() -> None:
