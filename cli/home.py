@@ -48,7 +48,7 @@ class Home:
 
     @property
     def token(self) -> Path:
-        """The publisher's bearer token."""
+        """The bearer token of the publisher, and of the edge's protected admin routes."""
         return self.folder / "token"
 
     @property

@@ -205,6 +205,7 @@ def _set_edge(home: Home, port: int, redis: str) -> dict[str, str]:
         "REDIS": redis,
         "DATA": home.edge,
         "STORE": home.store,
+        "ADMIN_TOKEN_FILE": home.token,
         "WORKSPACES": f"{WORKSPACE}={home.keys / 'root.json'}",
     }
     return {f"GRAYWAVE_EDGE_{name}": str(value) for name, value in settings.items()}

@@ -7,7 +7,7 @@ is for devices, nothing secret.
 import mmap
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Final
 
@@ -15,6 +15,7 @@ from aiohttp import web
 
 from edge.cache import Cache
 from edge.errors import CacheError
+from edge.guard import Guard
 from edge.metrics import FIELDS, read_page
 from edge.syncer import State
 from edge.tally import Tally
@@ -142,8 +143,8 @@ def _tell_state(state: State, now: float) -> dict[str, object]:
     }
 
 
-def make_admin(host: Host) -> web.Application:
-    """Returns the admin listener's application."""
+def make_admin(host: Host, guard: Guard, protected: Iterable[web.RouteDef] = ()) -> web.Application:
+    """Returns the admin listener's application; `protected` are the routes that only who has the token may ask."""
 
     async def health(_request: web.Request) -> web.Response:
         return web.json_response({"ok": True})
@@ -173,6 +174,7 @@ def make_admin(host: Host) -> web.Application:
             web.get("/status", status),
             web.get("/metrics", metrics),
             web.get("/versions", versions),
+            *map(guard.protect, protected),
         ]
     )
     return app

@@ -21,6 +21,7 @@ from edge.admin import Host, make_admin
 from edge.cache import Cache
 from edge.chain import Chain
 from edge.errors import CacheError
+from edge.guard import Guard, TokenFileError
 from edge.metrics import keep_beating, open_page
 from edge.settings import EdgeSettings, read_settings
 from edge.syncer import WorkspaceSync
@@ -45,8 +46,9 @@ def run_edge(settings: EdgeSettings, config: Path | None) -> None:
 
     Raises:
         OSError: an address cannot be listened on, or the data folder not be made.
-        ValueError: a workspace's root file is none, or another's.
+        ValueError: a workspace's root file is none, or another's, or the admin token's file holds none.
     """
+    Guard.read(settings.admin_token_file)  # here, where an operator sees what is wrong with it
     for name, path in settings.workspaces.items():
         _read_root(name, path)
     settings.data.mkdir(parents=True, exist_ok=True)
@@ -71,7 +73,7 @@ def run_child(spec: Mapping[str, Any], environ: Mapping[str, str]) -> None:
     try:
         settings = read_settings(Path(spec["config"]) if spec["config"] else None, environ)
         uvloop.run(_run_syncer(settings, spec) if spec["role"] == "syncer" else _run_worker(settings, spec))
-    except (CacheError, SettingsError) as error:
+    except (CacheError, SettingsError, TokenFileError) as error:
         _log.critical("%s", error)
         sys.exit(1)
 
@@ -101,7 +103,8 @@ async def _run_syncer(settings: EdgeSettings, spec: Mapping[str, Any]) -> None:
         loop.add_reader(each, _hear, each, tally)
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     loop.add_signal_handler(signal.SIGUSR1, setattr, host, "is_draining", True)  # noqa: FBT003 - setattr's own
-    runner = web.AppRunner(make_admin(host), access_log=None, shutdown_timeout=ADMIN_STOP_S)
+    admin = make_admin(host, Guard.read(settings.admin_token_file))
+    runner = web.AppRunner(admin, access_log=None, shutdown_timeout=ADMIN_STOP_S)
     await runner.setup()
     await web.SockSite(runner, socket.socket(fileno=spec["admin"])).start()
     tasks = [asyncio.create_task(sync.run()) for sync in syncs.values()]

@@ -34,6 +34,9 @@ class EdgeSettings:
     admin: str = field(
         default="127.0.0.1:8081", metadata=_setting("address and port of health, status and metrics, for operators")
     )
+    admin_token_file: Path | None = field(
+        default=None, metadata=_setting("file of the bearer token that protected admin routes want; empty for none")
+    )
     workers: int = field(
         default_factory=lambda: os.cpu_count() or 1,
         metadata=_setting("worker processes, best one a core", min=1, max=MAX_WORKERS),

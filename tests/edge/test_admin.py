@@ -6,11 +6,13 @@ from typing import Any
 
 import orjson
 import pytest
+from aiohttp import web
 from aiohttp.test_utils import TestClient
 
 from channel import NOWHERE, DocumentName, Position
 from edge.admin import FRESH_S, LAG_S, Host, make_admin
 from edge.cache import Cache, Refusal
+from edge.guard import Guard
 from edge.metrics import PAGE_BYTES, Counters
 from edge.syncer import State
 from edge.tally import Tally
@@ -179,7 +181,7 @@ async def test_listener_answers(
 ) -> None:
     """The listener serves health, readiness with its status code, status and metrics, and nothing else."""
     monkeypatch.setattr("time.monotonic", lambda: BEAT)
-    client = await aiohttp_client(make_admin(host))
+    client = await aiohttp_client(make_admin(host, Guard()))
     assert await (await client.get("/healthz")).json() == {"ok": True}
     ready = await client.get("/readyz")
     assert (ready.status, await ready.json()) == (200, {"ready": True, "unready": []})
@@ -198,7 +200,7 @@ async def test_versions(
 ) -> None:
     """How many devices report to run which version is told for one program; another host's workspace is not found."""
     tally.take(orjson.dumps([[WORKSPACE, PROGRAM, "1.0.0.0", 1], [WORKSPACE, PROGRAM, "1.0.0.0", 2]]))
-    client = await aiohttp_client(make_admin(host))
+    client = await aiohttp_client(make_admin(host, Guard()))
     found = await client.get("/versions", params={"workspace": WORKSPACE, "program": PROGRAM})
     told = {"workspace": WORKSPACE, "program": PROGRAM, "devices": 2, "versions": {"1.0.0.0": 2}}
     assert (found.status, await found.json()) == (200, told)
@@ -207,3 +209,15 @@ async def test_versions(
     for params in ({}, {"workspace": "shop", "program": PROGRAM}):
         refused = await client.get("/versions", params=params)
         assert (refused.status, "workspace" in (await refused.json())["error"]) == (404, True)
+
+
+async def test_protected_routes(host: Host, aiohttp_client: Callable[..., Awaitable[TestClient[Any, Any]]]) -> None:
+    """Routes that are protected want the token, and all others none."""
+
+    async def tell(_request: web.Request) -> web.Response:
+        return web.json_response({"told": True})
+
+    client = await aiohttp_client(make_admin(host, Guard("a-token"), [web.post("/v1/secret", tell)]))
+    assert (await client.post("/v1/secret")).status == 401
+    assert (await client.post("/v1/secret", headers={"Authorization": "Bearer a-token"})).status == 200
+    assert (await client.get("/healthz")).status == 200

@@ -38,6 +38,12 @@ def test_root_of_another_workspace_is_refused(settings: EdgeSettings, tmp_path: 
         main.run_edge(settings, None)
 
 
+def test_admin_token_that_is_none(settings: EdgeSettings, tmp_path: Path) -> None:
+    """A file of the admin token that is not there is told before anything starts."""
+    with pytest.raises(ValueError, match=r"admin_token_file .*nowhere: expected a file that can be read"):
+        main.run_edge(replace(settings, admin_token_file=tmp_path / "nowhere"), None)
+
+
 def test_folder_that_cannot_be_made(settings: EdgeSettings, tmp_path: Path) -> None:
     """A data folder that cannot be made is found out before anything is started."""
     with pytest.raises(NotADirectoryError):
