@@ -7,13 +7,16 @@ from collections.abc import Iterable, Mapping
 
 import orjson
 from msgspec import Struct
-from msgspec.structs import asdict
+from msgspec.structs import asdict, replace
 
 from channel import NOWHERE, Position
 from edge.package import Packed, Shelf, find_packages
 from edge.question import VERSIONS, Question
 from ruleset import (
     DEFAULT_POLL_AFTER_S,
+    NOTHING_KNOWN,
+    Audience,
+    Circumstances,
     CompiledProgram,
     DocumentError,
     Package,
@@ -22,6 +25,7 @@ from ruleset import (
     Release,
     Sheet,
     Transfer,
+    Window,
     compile_program,
     evaluate,
     parse_version,
@@ -42,9 +46,14 @@ class Update(Struct, frozen=True, gc=False):
 
 
 class Entry(CompiledProgram, frozen=True, gc=False):
-    """One program as a worker holds it, with its answers: by (release id, reason), a take-down's by ("", remove)."""
+    """One program as a worker holds it, with its answers: by (release id, reason), a take-down's by ("", remove).
+
+    Until `urgent_until` devices ask again after `urgent_poll_after`, then after `poll_after`.
+    """
 
     poll_after: int
+    urgent_poll_after: int
+    urgent_until: int
     offers_expire: int
     updates: dict[tuple[str, Reason], Update]
     position: Position
@@ -65,6 +74,8 @@ def compile_entry(document: Program, sheet: Sheet | None = None) -> Entry:
     return Entry(
         **asdict(program),
         poll_after=document.poll_after,
+        urgent_poll_after=min(document.urgent.poll_after, document.poll_after) if document.urgent else 0,
+        urgent_until=document.urgent.until if document.urgent else 0,
         offers_expire=document.offers.expires,
         updates=updates,
         position=position,
@@ -134,13 +145,15 @@ class Workspace:
         roots: the root documents that are known, by their numbers, one at least.
     """
 
-    __slots__ = ("_idle", "_prefix", "entries", "name", "position", "root", "roots", "shelf")
+    __slots__ = ("_idle", "_prefix", "around", "around_proven", "entries", "name", "position", "root", "roots", "shelf")
 
     def __init__(self, name: str, roots: Mapping[int, bytes]) -> None:
         self.name = name
         self.entries: dict[str, Entry] = {}
         self.shelf = Shelf()
         self.position = NOWHERE
+        self.around = NOTHING_KNOWN
+        self.around_proven = replace(NOTHING_KNOWN, is_proven=True)
         self.follow_roots(roots)
 
     def follow_roots(self, roots: Mapping[int, bytes]) -> None:
@@ -148,6 +161,16 @@ class Workspace:
         self.roots = roots
         self.root = max(roots)
         self.apply({}, self.position)
+
+    def surround(
+        self, audiences: Mapping[str, Audience] | None = None, windows: Mapping[str, Window] | None = None
+    ) -> None:
+        """Replaces the lists that checks are decided by, in one step; what is left out stays."""
+        before = self.around
+        self.around = Circumstances(
+            before.audiences if audiences is None else audiences, before.windows if windows is None else windows
+        )
+        self.around_proven = replace(self.around, is_proven=True)
 
     def has_newer(self, program: str, entry: Entry) -> bool:
         """Says whether a program's entry is newer than this one: then this one comes from an older source."""
@@ -164,13 +187,19 @@ class Workspace:
         self._prefix = b'{"revision":%d,"root":%d,"poll_after":' % (position.revision, self.root)
         self._idle: dict[int, bytes] = {}
 
-    def answer(self, question: Question, now: int) -> bytes:
+    def answer(self, question: Question, now: int, *, is_proven: bool = False) -> bytes:
         """Returns the JSON answer to a question at a time in seconds.
+
+        Args:
+            question: what the device asks.
+            now: seconds since 1970.
+            is_proven: whether the device's user was proven.
 
         Raises:
             RefusedError: `bad_field`, an installed version that is none.
         """
         device, entries = question.device, self.entries
+        around = self.around_proven if is_proven else self.around
         base: int | None = None
         updates: list[bytes] = []
         unknown: list[str] = []
@@ -180,9 +209,10 @@ class Workspace:
             if entry is None:
                 unknown.append(program)
                 continue
-            if base is None or entry.poll_after < base:
-                base = entry.poll_after
-            release, reason = evaluate(entry, device, installed, now)
+            poll_after = entry.poll_after if now >= entry.urgent_until else entry.urgent_poll_after
+            if base is None or poll_after < base:
+                base = poll_after
+            release, reason = evaluate(entry, device, installed, now, around)
             if reason is not _CURRENT and reason is not _NO_RELEASE and now < entry.offers_expire:
                 update = entry.updates.get(("" if release is None else release.id, reason))
                 if update is not None:

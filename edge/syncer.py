@@ -29,11 +29,11 @@ from channel import (
     judge_head,
     open_envelope,
 )
-from edge.answer import compile_entry
 from edge.cache import Cache, Document, Refusal
 from edge.chain import Chain
 from edge.errors import CacheDamageError, CacheError
-from ruleset import DocumentError, parse_program
+from edge.kind import find_kind
+from ruleset import DocumentError
 from trust import Root, RootError
 
 # The first change is applied at once; those that follow within this time are applied together.
@@ -83,16 +83,17 @@ def judge_document(
     if envelope is None:
         return Refusal(name, claimed, "redis names it and does not have it")
     try:
-        program = parse_program(open_envelope(envelope, root.keys("channel"), DOCUMENT_TYPE))
-        claimed = Position(program.epoch, program.revision)
-        if (program.workspace, program.program) != (workspace, name.id):
-            said = f"{program.workspace!r}, {program.program!r}"
+        kind = find_kind(name.kind)
+        read = kind.read(open_envelope(envelope, root.keys("channel"), DOCUMENT_TYPE))
+        claimed = read.position
+        if (read.workspace, read.id) != (workspace, name.id):
+            said = f"{read.workspace!r}, {read.id!r}"
             return Refusal(name, claimed, f"expected a document of {workspace!r}, {name.id!r}, got one of {said}")
         check_epoch(claimed, root.epoch)
         if held is not None and claimed <= held:
             older = f"redis has it at {claimed}, older than {held} here"
             return None if claimed == held else Refusal(name, claimed, older)
-        compile_entry(program)
+        kind.judge(read.document)
     except (EnvelopeError, DocumentError) as error:
         return Refusal(name, claimed, str(error))
     except Exception as error:  # noqa: BLE001 - one document that surprises must not keep out all others

@@ -28,6 +28,7 @@ from edge.chain import Chain
 from edge.connection import Connections
 from edge.exchange import Rules
 from edge.head import HeadReader
+from edge.kind import PROGRAM
 from edge.lane import Lane
 from edge.metrics import Counters
 from edge.response import Writer
@@ -44,7 +45,6 @@ TICK_S = 1.0
 DRAIN_S = 10.0
 APP_STOP_S = 1.0
 BACKLOG = 4_096
-PROGRAM_KIND = "program"
 
 _log = logging.getLogger("graywave.edge")
 
@@ -124,7 +124,7 @@ class Follower:
 
     def _compile(self, row: Row) -> Entry | None:
         """A row that cannot be read leaves what is in memory as it is."""
-        if row.name.kind != PROGRAM_KIND:
+        if row.name.kind != PROGRAM:
             return None
         problem = "its digest does not fit"
         if row.envelope is not None:

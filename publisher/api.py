@@ -31,7 +31,6 @@ from publisher.errors import (
 )
 from publisher.precondition import Precondition, is_listed, make_tag, read_tags
 from publisher.proposal import Wish
-from publisher.signer import PROGRAM_KIND
 from publisher.writer import Outcome, Preview, Writer
 from ruleset.document import MAX_DOCUMENT_BYTES
 
@@ -199,12 +198,9 @@ def _read_query(request: web.Request, flag: str | None = None) -> bool:
 
 def _read_name(request: web.Request) -> DocumentName:
     try:
-        name = DocumentName.of(request.match_info["kind"], request.match_info["id"])
+        return DocumentName.of(request.match_info["kind"], request.match_info["id"])
     except KeyNameError as error:
         raise UnknownDocumentError(str(error)) from error
-    if name.kind != PROGRAM_KIND:
-        raise UnknownDocumentError(f"expected a document of kind {PROGRAM_KIND!r}, got {name.kind!r}")
-    return name
 
 
 async def _read_body(request: web.Request) -> bytes:

@@ -68,7 +68,8 @@ def _list_wanted(program: Program) -> list[tuple[_Action, str]]:
     """What a document is to have offers for: each action with its version, which a removal has not."""
     releases = [release for release in program.releases if release.state != "ended"]
     wanted: list[tuple[_Action, str]] = []
-    wanted += [("install", version) for version in sorted({release.package for release in releases})]
+    given = {release.package for release in releases} | set(program.trials)
+    wanted += [("install", version) for version in sorted(given)]
     wanted += [("rollback", version) for version in sorted({one.package for one in releases if one.rollback})]
     return [*wanted, ("remove", "")] if program.taken_down else wanted
 

@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from channel import DocumentName, Position
-from publisher.draft import Doubt, check_floor, compile_draft, complete, find_doubts, read_author
+from publisher.draft import Doubt
+from publisher.kind import Kind, Shelf
 from publisher.precondition import Precondition
-from publisher.signer import Signer
 from publisher.store import Record, Signed
-from ruleset.document import parse_program
-from ruleset.model import Program
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +25,8 @@ class Proposal:
 
     Args:
         wish: what the author wants.
-        signer: checks packages, and signs.
+        kind: the kind of its document.
+        shelf: what else is published; asked in the store's thread alone.
         randomness: unpredictable bytes, 16 to 64.
         now: seconds.
 
@@ -34,10 +34,10 @@ class Proposal:
         BadDocumentError: the body is no author's document of this name.
     """
 
-    def __init__(self, wish: Wish, signer: Signer, randomness: bytes, now: int) -> None:
-        self.name = wish.name
-        self._precondition, self._signer, self._randomness, self._now = wish.precondition, signer, randomness, now
-        self._author = read_author(wish.body, wish.name.id)
+    def __init__(self, wish: Wish, kind: Kind[Any], shelf: Shelf, randomness: bytes, now: int) -> None:
+        self.name, self.kind = wish.name, kind
+        self._precondition, self._shelf, self._randomness, self._now = wish.precondition, shelf, randomness, now
+        self._author = kind.read_author(wish.body, wish.name.id)
         self.doubts: Sequence[Doubt] = ()
 
     def build(self, current: Record | None, position: Position) -> Signed | None:
@@ -48,16 +48,13 @@ class Proposal:
             BadDocumentError: the document cannot be published.
             SigningError: a key could not be used.
         """
-        program = self.judge(current)
-        return self._signer.sign(program, position, self._now) if program else None
+        document = self.judge(current)
+        return None if document is None else self.kind.sign(document, position, self._now)
 
-    def judge(self, current: Record | None) -> Program | None:
+    def judge(self, current: Record | None) -> Any:
         """Returns the document, complete; None where it is the current one already. Raises what `build` raises."""
         self._precondition.check_write(current.position.revision if current else None)
-        known = parse_program(current.signed.author) if current else None
-        program = complete(self._author, known, self._randomness)
-        compiled = compile_draft(program)
-        check_floor(program, compiled)
-        self.doubts = find_doubts(program, compiled, self._now)
-        self._signer.check_packages(program)
-        return None if program == known else program
+        known = self.kind.parse(current.signed.author) if current else None
+        document = self.kind.complete(self._author, known, self._randomness)
+        self.doubts = self.kind.judge(document, known, self._now, self._shelf)
+        return None if document == known else document

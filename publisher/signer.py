@@ -16,7 +16,6 @@ from ruleset.model import Package, Program
 from trust import PackageClaim, Root, TrustError, verify_package
 
 DAY_S = 86_400
-# The one kind of document that this version knows.
 PROGRAM_KIND = "program"
 
 
@@ -75,39 +74,77 @@ class Signer:
             revision=position.revision,
             offers=make_offers(program, terms, self._offer_keys),
         )
-        payload = encode(published)
+        return self._seal(encode(program), encode(published), now + self._offer_life_s // 2)
+
+    @property
+    def workspace(self) -> str:
+        """The workspace that this signs for."""
+        return self._root.workspace
+
+    def seal(self, author: bytes, payload: bytes, renew_at: int) -> Signed:
+        """Returns a published document under the channel's signature, beside what its author wrote.
+
+        Raises:
+            BadDocumentError: it is too large.
+            SigningError: a key could not be used.
+        """
+        with _report():
+            return self._seal(author, payload, renew_at)
+
+    def _seal(self, author: bytes, payload: bytes, renew_at: int) -> Signed:
         if len(payload) > MAX_DOCUMENT_BYTES:
             raise BadDocumentError("$", f"expected at most {MAX_DOCUMENT_BYTES} bytes with offers, got {len(payload)}")
-        envelope = seal(payload, self._channel_key, DOCUMENT_TYPE)
-        return Signed(encode(program), envelope, now + self._offer_life_s // 2, self._root.number)
+        return self.keep(author, seal(payload, self._channel_key, DOCUMENT_TYPE), renew_at)
+
+    def keep(self, author: bytes, envelope: bytes, renew_at: int) -> Signed:
+        """Returns what is kept of a document that was sealed under the present root."""
+        return Signed(author, envelope, renew_at, self._root.number)
 
     def sign_head(self, position: Position, documents: int, now: int) -> bytes:
         """Returns the signed head of the workspace at a position, with so many documents; raises SigningError."""
         with _report():
             return encode_head(make_head(self._root.workspace, position, documents, now), self._channel_key)
 
-    def read(self, name: DocumentName, envelope: bytes) -> Record:
-        """Returns the record of a document that a publisher of this workspace has published in the root's epoch.
+    def open(self, envelope: bytes) -> bytes:
+        """Returns the payload of a document that a publisher of this workspace has published in the root's epoch.
 
-        A channel key alone is not enough: who has stolen it, and no offer key, makes no publisher take over anything.
+        A channel key alone is not enough for a program: who has stolen it, and no offer key, makes no publisher take
+        over a package.
+
+        Raises:
+            EnvelopeError: no channel key of the root has signed it.
+        """
+        return open_envelope(envelope, self._root.keys("channel"), DOCUMENT_TYPE)
+
+    def check_name(self, wanted: DocumentName, got: DocumentName, workspace: str, position: Position) -> None:
+        """Returns if a document is what its name says, of this workspace and of the root's epoch.
+
+        Raises:
+            EpochError: it is of a later epoch.
+            BadDocumentError: it is another document, or of an earlier epoch.
+        """
+        if got != wanted or workspace != self._root.workspace:
+            told = f"{got.id} of {workspace!r}"
+            raise BadDocumentError("$", f"expected {wanted} of workspace {self._root.workspace!r}, got {told}")
+        check_epoch(position, self._root.epoch)
+        if position.epoch < self._root.epoch:
+            raise BadDocumentError("$.epoch", f"expected {self._root.epoch} as the root has it, got {position.epoch}")
+
+    def read(self, name: DocumentName, envelope: bytes) -> Record:
+        """Returns the record of a program that a publisher of this workspace has published in the root's epoch.
 
         Raises:
             EnvelopeError: no channel key of the root has signed it, or it is of a later epoch.
             DocumentError: it cannot be read.
             BadDocumentError: it is another document than its name says, of an earlier epoch, or not properly offered.
         """
-        program = parse_program(open_envelope(envelope, self._root.keys("channel"), DOCUMENT_TYPE))
-        if (PROGRAM_KIND, program.program) != name or program.workspace != self._root.workspace:
-            got = f"{program.program} of {program.workspace!r}"
-            raise BadDocumentError("$", f"expected {name} of workspace {self._root.workspace!r}, got {got}")
+        program = parse_program(self.open(envelope))
         position = Position(program.epoch, program.revision)
-        check_epoch(position, self._root.epoch)
-        if position.epoch < self._root.epoch:
-            raise BadDocumentError("$.epoch", f"expected {self._root.epoch} as the root has it, got {position.epoch}")
+        self.check_name(name, DocumentName(PROGRAM_KIND, program.program), program.workspace, position)
         check_offers(program, self._root.role("offer"))
         author = replace(program, workspace="", epoch=0, revision=0, offers=None)
         renew_at = max(0, (program.offers.expires if program.offers else 0) - self._offer_life_s // 2)
-        return Record(name, position, Signed(encode(author), envelope, renew_at, self._root.number))
+        return Record(name, position, self.keep(encode(author), envelope, renew_at))
 
     def _check_package(self, program_id: str, version: str, package: Package) -> None:
         path = f"$.packages[{version!r}]"

@@ -183,6 +183,11 @@ class Store:
             rows = self._db.execute("SELECT kind, id, epoch, revision FROM document ORDER BY kind, id")
             return [(DocumentName(kind, id_), Position(epoch, revision)) for kind, id_, epoch, revision in rows]
 
+    def read_kind(self, kind: str) -> list[Record]:
+        """Returns the current records of all documents of a kind, by id."""
+        with _report():
+            return self._records(f"{_CURRENT} WHERE d.kind = ? ORDER BY d.id", kind)
+
     def read_history(self, name: DocumentName) -> list[Record]:
         """Returns what is kept of a document's revisions, newest first."""
         columns = "kind, id, epoch, revision, author, envelope, renew_at, root"

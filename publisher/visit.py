@@ -17,6 +17,7 @@ from yarl import URL
 
 from publisher.errors import BadDocumentError
 from publisher.store import Place
+from ruleset.audience import AudienceDocument
 from ruleset.model import Program
 
 # Files fetched at once for one publisher: more of them gain nothing on one line, and may look like an attack.
@@ -41,7 +42,7 @@ class Patience:
 def list_places(program: Program, base: str) -> Mapping[Place, str]:
     """Returns what has to be at which public address for a document, each with its JSON path.
 
-    These are the transfers of packages that a release names which has not ended.
+    These are the transfers of packages that trials may give, or that a release names which has not ended.
 
     Args:
         program: a complete document that compiles.
@@ -51,11 +52,19 @@ def list_places(program: Program, base: str) -> Mapping[Place, str]:
         BadDocumentError: an address that no device would ask, or one without a host and no base.
     """
     places: dict[Place, str] = {}
-    for version in dict.fromkeys(one.package for one in program.releases if one.state != "ended"):
+    given = [one.package for one in program.releases if one.state != "ended"]
+    for version in dict.fromkeys([*given, *program.trials]):
         for index, transfer in enumerate(program.packages[version].transfers):
             path = f"$.packages[{version!r}].transfers[{index}].url"
             places.setdefault(Place(_locate(transfer.url, base, path), transfer.size, transfer.sha256), path)
     return places
+
+
+def list_audience_places(audience: AudienceDocument, base: str) -> Mapping[Place, str]:
+    """Returns where the file of an audience has to be, as `list_places` does; nothing where it has none."""
+    if not audience.sha256:
+        return {}
+    return {Place(_locate(audience.url, base, "$.url"), audience.size, audience.sha256): "$.url"}
 
 
 def check_base(base: str) -> None:

@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Container, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeVar, TypeVarTuple
+from typing import Any, TypeVar, TypeVarTuple
 
 from channel import (
     ChannelError,
@@ -26,15 +26,14 @@ from channel import (
 from publisher.chain import UNFOUND, Chain, judge_found
 from publisher.draft import Doubt
 from publisher.errors import BadDocumentError, ContendedError, SigningError, UnknownDocumentError
+from publisher.kind import Kind, Kinds
 from publisher.post import RootPost
 from publisher.proposal import Proposal, Wish
 from publisher.signer import Signer
 from publisher.store import Place, Record, Resign, Signed, Store, StoreState
-from publisher.visit import Visitor, list_places
+from publisher.visit import Visitor
 from publisher.watcher import Act, RedisState, decide
-from ruleset.document import parse_program
 from ruleset.errors import DocumentError
-from ruleset.model import Program
 
 # How long an author waits for Redis before the answer is "not yet distributed", in seconds.
 SEND_PATIENCE_S = 1.0
@@ -101,6 +100,7 @@ class Writer:
         sender: writes to Redis.
         feed: reads from Redis.
         files: sees to it that every file is there before a document names it; None publishes unchecked.
+        keys: the names of the fingerprint keys.
         draw: so many unpredictable bytes.
     """
 
@@ -113,9 +113,11 @@ class Writer:
         feed: Feed,
         *,
         files: Files | None = None,
+        keys: Sequence[str] = (),
         draw: Callable[[int], bytes] = secrets.token_bytes,
     ) -> None:
         self._store, self._chain, self._signer, self._sender, self._feed = store, chain, signer, sender, feed
+        self._kinds = Kinds(signer, keys)
         self._files, self._draw = files, draw
         self._roots = RootPost(chain, sender, feed)
         self._doings: Mapping[Act, Callable[[_View], Awaitable[None]]] = {
@@ -141,6 +143,7 @@ class Writer:
         """Publishes what an author wants: durably when this returns, and in Redis if that can be reached.
 
         Raises:
+            UnknownDocumentError: there is no such kind; nothing was changed.
             BadDocumentError, PreconditionRequiredError, ConflictError: as `Proposal`, or a file is not as the document
                 says; nothing was changed.
             ContendedError: another publisher was faster, MAX_TRIES times; nothing was changed.
@@ -148,7 +151,7 @@ class Writer:
             SigningError: a key could not be used; nothing was changed.
             StoreError: it could not be kept.
         """
-        proposal = Proposal(wish, self._signer, self._draw(RANDOM_BYTES), now)
+        proposal = self._read_wish(wish, now)
         # Before the lock: files may take minutes, and other authors do not wait for them.
         await self._visit(proposal, now)
         async with self._lock:
@@ -160,16 +163,19 @@ class Writer:
 
     async def preview(self, wish: Wish, now: int) -> Preview:
         """Returns what `put` would do, and does nothing; raises what `put` would raise."""
-        proposal = Proposal(wish, self._signer, self._draw(RANDOM_BYTES), now)
+        proposal = self._read_wish(wish, now)
         current, position = await self._run(self._store.read_next, wish.name)
-        program = await self._run(proposal.judge, current)
-        self._list_places(program)
-        if program is None:
+        document = await self._run(proposal.judge, current)
+        self._list_places(proposal.kind, document)
+        if document is None:
             current, _ = await self.find(wish.name)
             return Preview(current.position, is_changed=False, author=current.signed.author, doubts=proposal.doubts)
         # Signed all the same: only so is it known whether it fits with its offers.
-        signed = await self._run(self._signer.sign, program, position, now)
+        signed = await self._run(proposal.kind.sign, document, position, now)
         return Preview(position, is_changed=True, author=signed.author, doubts=proposal.doubts)
+
+    def _read_wish(self, wish: Wish, now: int) -> Proposal:
+        return Proposal(wish, self._kinds.find(wish.name.kind), self._store, self._draw(RANDOM_BYTES), now)
 
     async def find(self, name: DocumentName) -> tuple[Record, bool]:
         """Returns a document's current record, and whether Redis has it.
@@ -213,10 +219,10 @@ class Writer:
         been cleared away: what was found longer than VISIT_LASTS_S ago is fetched again.
         """
         current, _ = await self._run(self._store.read_next, proposal.name)
-        places = self._list_places(await self._run(proposal.judge, current))
+        places = self._list_places(proposal.kind, await self._run(proposal.judge, current))
         unseen = await self._run(self._store.find_unseen, places, now - VISIT_LASTS_S)
         if unseen and current:
-            kept = self._list_kept(current)
+            kept = self._list_kept(proposal.kind, current)
             unseen = await self._run(self._store.find_unseen, [place for place in unseen if place in kept], 0) + [
                 place for place in unseen if place not in kept
             ]
@@ -224,14 +230,14 @@ class Writer:
             wanted = {place: places[place] for place in unseen}
             await self._files.visitor.visit(wanted, lambda place: self._run(self._store.note_visit, place, now))
 
-    def _list_kept(self, current: Record) -> Container[Place]:
+    def _list_kept(self, kind: Kind[Any], current: Record) -> Container[Place]:
         try:
-            return self._list_places(parse_program(current.signed.author))
+            return self._list_places(kind, kind.parse(current.signed.author))
         except BadDocumentError:  # published when files were not looked for
             return ()
 
-    def _list_places(self, program: Program | None) -> Mapping[Place, str]:
-        return list_places(program, self._files.base) if program and self._files else {}
+    def _list_places(self, kind: Kind[Any], document: Any) -> Mapping[Place, str]:
+        return kind.list_places(document, self._files.base) if document is not None and self._files else {}
 
     async def _try_to_put(self, proposal: Proposal, now: int) -> Outcome | None:
         """What became of it; None where another publisher was faster, and it was taken back."""
@@ -345,8 +351,8 @@ class Writer:
     def _read(self, name: DocumentName, envelope: bytes | None) -> Record | None:
         """What Redis holds of a document, if this workspace's publisher has sealed it."""
         try:
-            return self._signer.read(name, envelope or b"")
-        except (ChannelError, DocumentError, BadDocumentError) as error:
+            return self._kinds.find(name.kind).read_back(name, envelope or b"")
+        except (ChannelError, DocumentError, BadDocumentError, UnknownDocumentError) as error:
             _log.error("%s in redis is not believed: %s", name, error)
             return None
 
@@ -372,15 +378,17 @@ class Writer:
 
     def _make_resign(self, now: int) -> Resign:
         def resign(record: Record, position: Position) -> Signed:
-            program = parse_program(record.signed.author)
-            self._warn_of_packages(record.name, program)
-            return self._signer.sign(program, position, now)
+            kind = self._kinds.find(record.name.kind)
+            document = kind.parse(record.signed.author)
+            self._warn_of_packages(record.name, kind, document)
+            return kind.sign(document, position, now)
 
         return resign
 
-    def _warn_of_packages(self, name: DocumentName, program: Program) -> None:
+    @staticmethod
+    def _warn_of_packages(name: DocumentName, kind: Kind[Any], document: Any) -> None:
         try:
-            self._signer.check_packages(program)
+            kind.check_packages(document)
         except BadDocumentError as error:
             _log.warning("%s names a package that devices refuse under this root: %s", name, error)
 

@@ -1,8 +1,10 @@
 """The rules: documents in, compiled programs out, and one function that decides. PURE: no loop, socket or clock."""
 
+from ruleset.audience import AudienceDocument, check_audience
 from ruleset.bucket import spread_poll
-from ruleset.compiler import CompiledProgram, CompiledRelease, compile_program
-from ruleset.document import MAX_DOCUMENT_BYTES, encode, parse_program
+from ruleset.circumstance import NOTHING_KNOWN, Audience, Circumstances, Place, Window
+from ruleset.compiler import CompiledProgram, CompiledRelease, CompiledWindow, compile_program
+from ruleset.document import MAX_DOCUMENT_BYTES, encode, encode_audience, parse_audience, parse_program
 from ruleset.errors import DocumentError, RulesetError, VersionError
 from ruleset.evaluator import Decision, Reason, evaluate
 from ruleset.model import DEFAULT_POLL_AFTER_S, Device, Offers, Package, Program, Release, Transfer
@@ -12,15 +14,21 @@ from ruleset.version import NOT_INSTALLED, format_version, parse_version, parse_
 __all__ = [
     "DEFAULT_POLL_AFTER_S",
     "MAX_DOCUMENT_BYTES",
+    "NOTHING_KNOWN",
     "NOT_INSTALLED",
+    "Audience",
+    "AudienceDocument",
     "Binder",
+    "Circumstances",
     "CompiledProgram",
     "CompiledRelease",
+    "CompiledWindow",
     "Decision",
     "Device",
     "DocumentError",
     "Offers",
     "Package",
+    "Place",
     "Program",
     "Reason",
     "Release",
@@ -28,10 +36,14 @@ __all__ = [
     "Sheet",
     "Transfer",
     "VersionError",
+    "Window",
+    "check_audience",
     "compile_program",
     "encode",
+    "encode_audience",
     "evaluate",
     "format_version",
+    "parse_audience",
     "parse_program",
     "parse_version",
     "parse_version_range",

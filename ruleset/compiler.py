@@ -4,6 +4,8 @@ What is compiled is immutable and keeps the JSON path of each condition, so that
 """
 
 import re
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
 from types import MappingProxyType
 
 import orjson
@@ -12,7 +14,7 @@ from msgspec import Struct
 from ruleset.bucket import compute_limit
 from ruleset.condition import ATTRIBUTES, CompiledCondition, compile_condition
 from ruleset.errors import DocumentError, VersionError
-from ruleset.model import MAX_TIME, ClientRange, Package, Percent, Platform, Program, Release, State, Who
+from ruleset.model import MAX_TIME, ClientRange, Package, Percent, Platform, Program, Release, State, Who, Window
 from ruleset.sheet import Sheet, TagColumn
 from ruleset.version import MAX_PART, PART_BITS, PARTS, format_version, parse_version, parse_version_range
 
@@ -25,11 +27,34 @@ Clients = MappingProxyType[Platform, range | None]
 
 
 class CompiledPercent(Struct, frozen=True, gc=False):
-    """A percentage: an id is inside where its hash under `salt` is below `limit`."""
+    """A percentage: an id is inside where its hash under `salt` is below the limit of the time.
+
+    `limits` has the limit after the step of the same place in `times`; before the first one it is `limit`.
+    """
 
     limit: int
     salt: str
     by_user: bool
+    times: tuple[int, ...] = ()
+    limits: tuple[int, ...] = ()
+
+    def find_limit(self, now: int) -> int:
+        """Returns the limit at a time in seconds."""
+        if not self.times or now < self.times[0]:
+            return self.limit
+        return self.limits[bisect_right(self.times, now) - 1]
+
+
+class CompiledWindow(Struct, frozen=True, gc=False):
+    """A window: who is among the members of `id`, or gets a place there while it is open."""
+
+    id: str
+    key: str
+    limit: int
+    opens_at: int
+    closes_at: int
+    per_minute: int | None
+    proven: bool
 
 
 class CompiledRelease(Struct, frozen=True, gc=False):
@@ -47,6 +72,8 @@ class CompiledRelease(Struct, frozen=True, gc=False):
     version: int
     users: frozenset[str]
     percent: CompiledPercent | None
+    audiences: tuple[str, ...]
+    window: CompiledWindow | None
     rollback_from: frozenset[int]
     id: str
     state: State
@@ -62,7 +89,7 @@ class CompiledProgram(Struct, frozen=True, gc=False):
 
     `needed` has, for each live release, the bits of its conditions on the program's sheet: most releases are refused by
     them, without being touched. The document is not kept. What is asked a million times lies close together
-    (docs/adr/0007).
+    (docs/adr/0007). `changes` are the seconds at which the program's rules change by themselves, ascending.
     """
 
     taken_down: bool
@@ -72,6 +99,8 @@ class CompiledProgram(Struct, frozen=True, gc=False):
     live: tuple[CompiledRelease, ...]
     releases: tuple[CompiledRelease, ...]
     id: str
+    changes: tuple[int, ...]
+    trials: frozenset[int]
 
 
 def compile_program(program: Program, sheet: Sheet | None = None) -> CompiledProgram:
@@ -98,7 +127,25 @@ def compile_program(program: Program, sheet: Sheet | None = None) -> CompiledPro
         live=live,
         releases=releases,
         id=program.program,
+        changes=_list_changes(program, live),
+        trials=frozenset(_read_trials(program.trials, versions)),
     )
+
+
+def _list_changes(program: Program, live: Iterable[CompiledRelease]) -> tuple[int, ...]:
+    times = {program.urgent.until} if program.urgent else set()
+    for release in live:
+        times |= {release.opens_at, release.closes_at, *(release.percent.times if release.percent else ())}
+        if release.window:
+            times |= {release.window.opens_at, release.window.closes_at}
+    return tuple(sorted(times - {0, MAX_TIME}))
+
+
+def _read_trials(trials: list[str], versions: dict[str, int]) -> Iterator[int]:
+    for i, version in enumerate(trials):
+        if version not in versions:
+            raise DocumentError(f"$.trials[{i}]", f"expected a version under $.packages, got {version!r}")
+        yield versions[version]
 
 
 def _read_packages(packages: dict[str, Package]) -> dict[str, int]:
@@ -174,6 +221,8 @@ def _compile_release(release: Release, path: str, versions: dict[str, int]) -> C
         official=release.who is None,
         users=frozenset(who.users or ()),
         percent=_compile_percent(who.percent, f"{path}.who.percent"),
+        audiences=tuple(dict.fromkeys(who.audiences or ())),
+        window=_compile_window(who.window, f"{path}.who.window"),
         rollback_from=_compile_rollback(release, version, f"{path}.rollback.from"),
     )
 
@@ -182,11 +231,8 @@ def _read_who(who: Who | None, path: str) -> Who:
     if who is None:
         return _NOBODY_NAMED
     if who == _NOBODY_NAMED:
-        raise DocumentError(path, "expected users or percent, got neither (leave who out to reach everybody)")
-    if who.audiences is not None:
-        raise DocumentError(f"{path}.audiences", "audiences are not evaluated by this version; name users inline")
-    if who.window is not None:
-        raise DocumentError(f"{path}.window", "windows are not evaluated by this version")
+        expected = "expected users, audiences, percent or window"
+        raise DocumentError(path, f"{expected}, got none of them (leave who out to reach everybody)")
     return who
 
 
@@ -198,7 +244,42 @@ def _compile_percent(percent: Percent | None, path: str) -> CompiledPercent | No
         return None
     if not percent.salt:
         raise DocumentError(f"{path}.salt", "expected a salt, got none (the publisher fills it in)")
-    return CompiledPercent(compute_limit(percent.parts), percent.salt, percent.by == "user")
+    _refuse_steps(percent, path)
+    return CompiledPercent(
+        compute_limit(percent.parts),
+        percent.salt,
+        percent.by == "user",
+        times=tuple([step.at for step in percent.steps]),
+        limits=tuple([compute_limit(step.parts) for step in percent.steps]),
+    )
+
+
+def _refuse_steps(percent: Percent, path: str) -> None:
+    """A ramp only adds devices, one step after the other."""
+    at, parts = 0, percent.parts
+    for i, step in enumerate(percent.steps):
+        if step.at <= at:
+            raise DocumentError(f"{path}.steps[{i}].at", f"expected a time after {at}, got {step.at}")
+        if step.parts < parts:
+            raise DocumentError(f"{path}.steps[{i}].parts", f"expected at least the {parts} before, got {step.parts}")
+        at, parts = step.at, step.parts
+
+
+def _compile_window(window: Window | None, path: str) -> CompiledWindow | None:
+    if window is None:
+        return None
+    if window.opens_at >= window.closes_at:
+        message = f"expected a time after opens_at {window.opens_at}, got {window.closes_at}"
+        raise DocumentError(f"{path}.closes_at", message)
+    if not window.id:
+        raise DocumentError(f"{path}.id", "expected an id, got none (the publisher fills it in)")
+    if not window.key:
+        raise DocumentError(
+            f"{path}.key", "expected the name of a fingerprint key, got none (the publisher fills it in)"
+        )
+    return CompiledWindow(
+        window.id, window.key, window.limit, window.opens_at, window.closes_at, window.per_minute, window.proven
+    )
 
 
 def _compile_clients(clients: dict[Platform, ClientRange] | None, path: str) -> Clients | None:

@@ -4,17 +4,19 @@ The numbered steps are those of `contract/document.md`. Nothing here reads a clo
 what the device said come in, a decision comes out, and the same in gives the same out.
 """
 
+from collections.abc import Container, Iterable, Mapping
 from enum import StrEnum
 
 from ruleset.bucket import compute_hash
-from ruleset.compiler import Clients, CompiledProgram, CompiledRelease
+from ruleset.circumstance import NOTHING_KNOWN, Audience, Circumstances, Place
+from ruleset.compiler import Clients, CompiledProgram, CompiledRelease, CompiledWindow
 from ruleset.condition import read_version
 from ruleset.model import Device
 from ruleset.version import NOT_INSTALLED
 
 
 class Reason(StrEnum):
-    """Why a check was decided as it was: a closed set."""
+    """Why a check was decided as it was: a closed set. `ask` is no decision: the release's window has to be asked."""
 
     INSTALL = "install"
     ROLLBACK = "rollback"
@@ -22,15 +24,23 @@ class Reason(StrEnum):
     CURRENT = "current"
     NO_RELEASE = "no_release"
     GONE = "gone"
+    ASK = "ask"
 
 
-INSTALL, ROLLBACK, REMOVE, CURRENT, NO_RELEASE, GONE = Reason
+INSTALL, ROLLBACK, REMOVE, CURRENT, NO_RELEASE, GONE, ASK = Reason
 
 # The release that decided, None where none did, and the reason.
 Decision = tuple[CompiledRelease | None, Reason]
 
 
-def evaluate(program: CompiledProgram, device: Device, installed: int, now: int) -> Decision:
+def evaluate(  # noqa: C901, PLR0913, PLR0917 - one procedure of eight steps, and what decides it
+    program: CompiledProgram,
+    device: Device,
+    installed: int,
+    now: int,
+    around: Circumstances = NOTHING_KNOWN,
+    refused: Container[str] = (),
+) -> Decision:
     """Decides what a device should have of one program.
 
     Args:
@@ -38,6 +48,8 @@ def evaluate(program: CompiledProgram, device: Device, installed: int, now: int)
         device: what the device says of itself.
         installed: the key of the version it has, NOT_INSTALLED for none.
         now: the time, in seconds since the epoch.
+        around: the lists that are known.
+        refused: the ids of windows that were asked for this device and had no place.
     """
     if program.taken_down:  # 1.
         return None, GONE if installed == NOT_INSTALLED else REMOVE
@@ -49,8 +61,15 @@ def evaluate(program: CompiledProgram, device: Device, installed: int, now: int)
             continue
         if release.clients is not None and not admits(release.clients, device):  # 4.
             continue
-        if not (release.official or is_covered(release, device)):  # 6.
-            continue
+        if not (release.official or is_covered(release, device, now, around)):  # 6.
+            window = release.window
+            if window is None or window.id in refused:
+                continue
+            place = find_place(release, window, device, installed, now, around)
+            if place is Place.OPEN:
+                return release, ASK
+            if place is Place.SHUT:
+                continue
         if installed < release.version:  # 7.
             return release, INSTALL
         if installed == release.version:  # 8.
@@ -69,12 +88,42 @@ def admits(clients: Clients, device: Device) -> bool:
     return apps is None or (app is not None and app in apps)
 
 
-def is_covered(release: CompiledRelease, device: Device) -> bool:
-    """Says whether a release's *who* names this device: its user, or the percentage that it falls into."""
-    if device.user in release.users:
+def is_covered(release: CompiledRelease, device: Device, now: int, around: Circumstances) -> bool:
+    """Says whether a release's *who*, its window left out, names this device: its user, or the percentage."""
+    user = device.user
+    if user in release.users:
         return True
     percent = release.percent
-    if percent is None:
-        return False
-    identity = device.user if percent.by_user else device.id
-    return identity is not None and identity != "" and compute_hash(percent.salt, identity) < percent.limit
+    if percent is not None:
+        identity = user if percent.by_user else device.id
+        if identity and compute_hash(percent.salt, identity) < percent.find_limit(now):
+            return True
+    return is_listed(release.audiences, user, around.audiences) if user and release.audiences else False
+
+
+def is_listed(names: Iterable[str], user: str, audiences: Mapping[str, Audience]) -> bool:
+    """Says whether one of these audiences, of those that are known, holds a user."""
+    for name in names:
+        audience = audiences.get(name)
+        if audience is not None and audience.holds(user):
+            return True
+    return False
+
+
+def find_place(  # noqa: PLR0913, PLR0917 - the same as evaluate's
+    release: CompiledRelease, window: CompiledWindow, device: Device, installed: int, now: int, around: Circumstances
+) -> Place:
+    """Returns how a device stands to a release's window, OPEN only where its answer would be an action.
+
+    A device that has the version already takes no place for it, and is taken for a member; so nobody is asked about
+    devices that are up to date.
+    """
+    if installed == release.version:
+        return Place.MEMBER
+    if installed > release.version and installed not in release.rollback_from:
+        return Place.SHUT
+    if window.proven and not around.is_proven:
+        return Place.SHUT
+    identity, known = device.user if window.proven else device.id, around.windows.get(window.id)
+    place = known.find(identity) if known is not None and identity else Place.SHUT
+    return Place.SHUT if place is Place.OPEN and not window.opens_at <= now < window.closes_at else place

@@ -17,6 +17,10 @@ MAX_CONDITIONS = 32
 MAX_VALUES = 1_000
 MAX_INLINE_USERS = 1_000
 MAX_AUDIENCES = 16
+MAX_STEPS = 32
+MAX_TRIALS = 16
+# A window keeps its members for ever, 8 bytes each in Redis and on every host.
+MAX_PLACES = 10_000_000
 MAX_TAGS = 64
 MAX_POLL_AFTER_S = 86_400
 MAX_URL = 2_048
@@ -36,9 +40,14 @@ ShortText = Annotated[str, Meta(min_length=1, max_length=64)]
 Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 Time = Annotated[int, Meta(ge=0, lt=MAX_TIME)]
 Size = Annotated[int, Meta(ge=0, le=MAX_SIZE)]
+PollAfter = Annotated[int, Meta(ge=0, le=MAX_POLL_AFTER_S)]
 Counter = Annotated[int, Meta(ge=0, lt=MAX_COUNTER)]
 Url = Annotated[str, Meta(min_length=1, max_length=MAX_URL)]
 Token = Annotated[str, Meta(min_length=1, max_length=MAX_TOKEN)]
+Parts = Annotated[int, Meta(ge=0, le=1_000_000)]
+# A name that is a document's id: see `channel/keys.py`.
+AudienceName = Annotated[str, Meta(max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\Z")]
+KeyName = Annotated[str, Meta(pattern=r"^([a-z0-9][a-z0-9-]{0,31})?\Z")]
 Platform = Literal["android", "ios", "harmony"]
 Network = Literal["wifi", "2g", "3g", "4g", "5g", "cellular", "other"]
 Op = Literal["in", "not_in", "contains", "prefix", "between", "outside"]
@@ -103,30 +112,43 @@ class Condition(Struct, frozen=True, forbid_unknown_fields=True):
     values: Annotated[list[Text], Meta(min_length=1, max_length=MAX_VALUES)]
 
 
-class Percent(Struct, frozen=True, forbid_unknown_fields=True):
-    """A percentage in parts of a million; the publisher fills an absent salt."""
+class Step(Struct, frozen=True, forbid_unknown_fields=True):
+    """From this second on a percentage has these parts."""
 
-    parts: Annotated[int, Meta(ge=0, le=1_000_000)]
+    at: Time
+    parts: Parts
+
+
+class Percent(Struct, frozen=True, forbid_unknown_fields=True):
+    """A percentage in parts of a million, which `steps` raise by themselves; the publisher fills an absent salt."""
+
+    parts: Parts
     by: Literal["device", "user"] = "device"
     salt: Annotated[str, Meta(max_length=64)] = ""
+    steps: Annotated[list[Step], Meta(max_length=MAX_STEPS)] = []
 
 
 class Window(Struct, frozen=True, forbid_unknown_fields=True):
-    """At most `limit` devices until a closing time. It has its place in the model; no edge evaluates it yet."""
+    """At most `limit` devices, or proven users, until a closing time; who is in stays.
 
-    limit: Annotated[int, Meta(ge=1)]
+    The publisher fills `id`, under which the members are kept, and `key`, the fingerprint key that hides them.
+    """
+
+    limit: Annotated[int, Meta(ge=1, le=MAX_PLACES)]
     closes_at: Time
     opens_at: Time = 0
-    per_minute: Annotated[int, Meta(ge=1)] | None = None
+    per_minute: Annotated[int, Meta(ge=1, le=MAX_PLACES)] | None = None
     proven: bool = False
+    id: Annotated[str, Meta(pattern=r"^([0-9a-f]{16})?\Z")] = ""
+    key: KeyName = ""
 
 
 class Who(Struct, frozen=True, forbid_unknown_fields=True):
-    """Any of these admits a device. Audiences and windows have their place; no edge evaluates them yet."""
+    """Any of these admits a device; the window is asked last."""
 
     users: Annotated[list[Text], Meta(min_length=1, max_length=MAX_INLINE_USERS)] | None = None
     percent: Percent | None = None
-    audiences: Annotated[list[ShortText], Meta(min_length=1, max_length=MAX_AUDIENCES)] | None = None
+    audiences: Annotated[list[AudienceName], Meta(min_length=1, max_length=MAX_AUDIENCES)] | None = None
     window: Window | None = None
 
 
@@ -159,6 +181,13 @@ class Release(Struct, frozen=True, forbid_unknown_fields=True):
     continues: ShortText | None = None
 
 
+class Urgent(Struct, frozen=True, forbid_unknown_fields=True):
+    """Until that second devices ask again this soon, if that is sooner than they else would; then as before."""
+
+    poll_after: PollAfter
+    until: Time
+
+
 class Offers(Struct, frozen=True, forbid_unknown_fields=True):
     """The publisher's signed claims, all of one moment: by package version, and one for a take-down."""
 
@@ -171,16 +200,19 @@ class Offers(Struct, frozen=True, forbid_unknown_fields=True):
 class Program(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """A program document. The last four members are the publisher's; an author's document has none of them.
 
-    `floor` is the version below which devices may not open the program; empty where there is none.
+    `floor` is the version below which devices may not open the program; empty where there is none. `trials` are the
+    versions that trial tokens may give.
     """
 
     format: Literal[1]
     program: Annotated[str, Meta(pattern=r"^([0-9]{16}|[0-9]{8})\Z")]
     packages: Annotated[dict[Text, Package], Meta(max_length=MAX_PACKAGES)]
     releases: Annotated[list[Release], Meta(max_length=MAX_RELEASES)]
-    poll_after: Annotated[int, Meta(ge=0, le=MAX_POLL_AFTER_S)] = DEFAULT_POLL_AFTER_S
+    poll_after: PollAfter = DEFAULT_POLL_AFTER_S
+    urgent: Urgent | None = None
     taken_down: bool = False
     floor: Annotated[str, Meta(max_length=23)] = ""
+    trials: Annotated[list[Text], Meta(max_length=MAX_TRIALS)] = []
     workspace: Annotated[str, Meta(max_length=64)] = ""
     epoch: Counter = 0
     revision: Counter = 0

@@ -5,6 +5,7 @@ import logging
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from edge import syncer
 from edge.cache import FILE_NAME, Cache, Document, Refusal
 from edge.chain import Chain
 from edge.errors import CacheDamageError, CacheError
+from edge.kind import find_kind
 from edge.syncer import WorkspaceSync, judge_document
 from tests.edge.press import (
     KEYS,
@@ -122,7 +124,7 @@ def test_surprise_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(_: object) -> None:
         raise KeyError("a defect")
 
-    monkeypatch.setattr(syncer, "compile_entry", fail)
+    monkeypatch.setattr(syncer, "find_kind", lambda kind: replace(find_kind(kind), judge=fail))
     refused = judge(seal_document(make_document(revision=3)))
     assert refused == Refusal(NAME, Position(1, 3), "it cannot be compiled: KeyError('a defect')")
 

@@ -236,7 +236,7 @@ async def test_malformed_precondition_is_refused(author: Any, workshop: Any) -> 
     ("path", "message"),
     [
         (PATH, f"expected the name of a document, got program:{PROGRAM}"),
-        ("/v1/documents/audience/a", "expected a document of kind 'program', got 'audience'"),
+        ("/v1/documents/audience/a", "expected the name of a document, got audience:a"),
         ("/v1/documents/PROGRAM/a", "expected a kind of 1 to 16 lower-case letters, got 'PROGRAM'"),
         (
             "/v1/documents/program/a%3Ab",

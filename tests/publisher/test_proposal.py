@@ -7,6 +7,7 @@ import pytest
 
 from channel import DocumentName, Position
 from publisher import BadDocumentError, ConflictError
+from publisher.kind import Kinds
 from publisher.precondition import Precondition
 from publisher.proposal import Proposal, Wish
 from publisher.store import Record
@@ -15,10 +16,24 @@ NAME = DocumentName("program", "2021000000000001")
 FIRST = Position(1, 1)
 
 
+class EmptyShelf:
+    """Where nothing else is published."""
+
+    def find(self, name: DocumentName) -> None:
+        """Finds nothing."""
+
+    def read_kind(self, kind: str) -> list[Record]:  # noqa: ARG002 - a shelf's
+        """Finds nothing."""
+        return []
+
+
+SHELF = EmptyShelf()
+
+
 def propose(workshop: Any, document: Any, if_match: str | None = None) -> Proposal:
     """A proposal of a document."""
     wish = Wish(NAME, orjson.dumps(document), Precondition.read(if_match, None))
-    return Proposal(wish, workshop.signer(), b"r" * 32, now=1_000)
+    return Proposal(wish, Kinds(workshop.signer(), ["k1"]).find("program"), SHELF, b"r" * 32, now=1_000)
 
 
 def keep(workshop: Any, document: Any) -> Record:

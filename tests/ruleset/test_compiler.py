@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from msgspec import convert
 
 from ruleset.bucket import compute_limit
-from ruleset.compiler import HIGHEST_VERSION, CompiledPercent, CompiledProgram, compile_program
+from ruleset.compiler import HIGHEST_VERSION, CompiledPercent, CompiledProgram, CompiledWindow, compile_program
 from ruleset.condition import CompiledCondition
 from ruleset.document import parse_program
 from ruleset.errors import DocumentError
@@ -314,23 +314,89 @@ def test_a_release_may_close_after_the_first_second(compile_releases: Compile) -
 
 def test_a_who_that_names_nobody_is_refused(compile_releases: Compile) -> None:
     """An empty *who* could mean everybody or nobody."""
-    assert refuse(compile_releases, {"who": {}}) == (
-        "$.releases[0].who: expected users or percent, got neither (leave who out to reach everybody)"
+    expected = "expected users, audiences, percent or window, got none of them (leave who out to reach everybody)"
+    assert refuse(compile_releases, {"who": {}}) == f"$.releases[0].who: {expected}"
+
+
+def test_audiences_are_named_once(compile_releases: Compile) -> None:
+    """Each audience is looked in once, in the order of the document."""
+    release = compile_releases({"who": {"audiences": ["staff", "qa", "staff"]}}).live[0]
+    assert release.audiences == ("staff", "qa")
+    assert not release.official
+
+
+WINDOW = {"limit": 7, "closes_at": 9, "id": "00" * 8, "key": "k1"}
+
+
+def test_a_window_is_compiled(compile_releases: Compile) -> None:
+    """All that keeping the window takes is there."""
+    told = {**WINDOW, "opens_at": 3, "per_minute": 2, "proven": True}
+    window = compile_releases({"who": {"window": told}}).live[0].window
+    assert window == CompiledWindow("00" * 8, "k1", 7, 3, 9, 2, proven=True)
+
+
+@pytest.mark.parametrize(
+    ("members", "path", "message"),
+    [
+        ({"opens_at": 9}, ".closes_at", "expected a time after opens_at 9, got 9"),
+        ({"closes_at": 0}, ".closes_at", "expected a time after opens_at 0, got 0"),
+        ({"id": ""}, ".id", "expected an id, got none (the publisher fills it in)"),
+        ({"key": ""}, ".key", "expected the name of a fingerprint key, got none (the publisher fills it in)"),
+    ],
+)
+def test_windows_that_cannot_be_kept_are_refused(
+    compile_releases: Compile, members: dict[str, Any], path: str, message: str
+) -> None:
+    """A window that never opens, or that the publisher has not completed, is refused with its place."""
+    said = refuse(compile_releases, {"who": {"window": {**WINDOW, **members}}})
+    assert said == f"$.releases[0].who.window{path}: {message}"
+
+
+def compile_ramp(compile_releases: Compile, *steps: tuple[int, int], parts: int = 10) -> CompiledPercent:
+    """A percentage of 10 parts that rises by these steps."""
+    told = {"parts": parts, "salt": "s", "steps": [{"at": at, "parts": to} for at, to in steps]}
+    percent = compile_releases({"who": {"percent": told}}).live[0].percent
+    assert percent is not None
+    return percent
+
+
+def test_a_ramp_rises_by_the_clock(compile_releases: Compile) -> None:
+    """From its second on a step holds; before the first one the parts themselves do."""
+    ramp = compile_ramp(compile_releases, (100, 10), (200, 1_000_000))
+    limits = [ramp.find_limit(now) for now in (0, 99, 100, 199, 200, 10**12)]
+    assert limits == [compute_limit(10)] * 4 + [compute_limit(1_000_000)] * 2
+
+
+@pytest.mark.parametrize(
+    ("steps", "said"),
+    [
+        ([(5, 10), (5, 11)], ".steps[1].at: expected a time after 5, got 5"),
+        ([(0, 10)], ".steps[0].at: expected a time after 0, got 0"),
+        ([(5, 9)], ".steps[0].parts: expected at least the 10 before, got 9"),
+        ([(5, 20), (6, 19)], ".steps[1].parts: expected at least the 20 before, got 19"),
+    ],
+)
+def test_ramps_that_fall_are_refused(compile_releases: Compile, steps: list[tuple[int, int]], said: str) -> None:
+    """A step that would drop devices, or comes before the one above it, is refused with its place."""
+    told = {"parts": 10, "salt": "s", "steps": [{"at": at, "parts": parts} for at, parts in steps]}
+    assert refuse(compile_releases, {"who": {"percent": told}}) == f"$.releases[0].who.percent{said}"
+
+
+def test_changes_by_the_clock_are_listed(compile_releases: Compile) -> None:
+    """Every second at which a live release opens, closes or rises is listed once; a paused one has none."""
+    ramp = {"percent": {"parts": 1, "salt": "s", "steps": [{"at": 40, "parts": 2}]}}
+    program = compile_releases(
+        {"opens_at": 30, "closes_at": 90, "who": ramp},
+        {"who": {"window": {**WINDOW, "opens_at": 30, "closes_at": 60}}},
+        {"state": "paused", "opens_at": 1, "closes_at": 2},
     )
+    assert program.changes == (30, 40, 60, 90)
 
 
-def test_audiences_are_refused_for_now(compile_releases: Compile) -> None:
-    """An audience parses and is refused, even beside users, rather than left out of the answer."""
-    assert refuse(compile_releases, {"who": {"users": ["u"], "audiences": ["staff"]}}) == (
-        "$.releases[0].who.audiences: audiences are not evaluated by this version; name users inline"
-    )
-
-
-def test_windows_are_refused_for_now(compile_releases: Compile) -> None:
-    """A window parses and is refused, even beside users, rather than left out of the answer."""
-    assert refuse(compile_releases, {"who": {"users": ["u"], "window": {"limit": 1, "closes_at": 1}}}) == (
-        "$.releases[0].who.window: windows are not evaluated by this version"
-    )
+def test_trials_name_packages(compile_releases: Compile) -> None:
+    """What a trial may give has to be there."""
+    assert compile_releases({}, trials=["2.3.1.0"]).trials == {parse_version("2.3.1.0")}
+    assert refuse(compile_releases, {}, trials=["9.9"]) == "$.trials[0]: expected a version under $.packages, got '9.9'"
 
 
 def test_a_percentage_needs_a_salt(compile_releases: Compile) -> None:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ruleset.bucket import compute_hash
+from ruleset.circumstance import NOTHING_KNOWN
 from ruleset.compiler import CompiledProgram
 from ruleset.condition import Fact
 from ruleset.evaluator import Reason, admits, evaluate, is_covered
@@ -105,7 +106,15 @@ def decide(program: CompiledProgram, device: Device, installed: str | None = Non
 
 def test_the_reasons_are_a_closed_set() -> None:
     """There are six reasons, and they are the words that devices and operators see."""
-    assert [str(reason) for reason in Reason] == ["install", "rollback", "remove", "current", "no_release", "gone"]
+    assert [str(reason) for reason in Reason] == [
+        "install",
+        "rollback",
+        "remove",
+        "current",
+        "no_release",
+        "gone",
+        "ask",
+    ]
 
 
 def test_what_is_taken_down_is_removed(compile_releases: Compile, make_device: MakeDevice) -> None:
@@ -296,7 +305,8 @@ def test_the_limit_itself_is_outside(compile_releases: Compile, make_device: Mak
     hashed = compute_hash("s", "d-1")
     for limit, is_inside in ((hashed, False), (hashed + 1, True)):
         percent = msgspec.structs.replace(release.percent, limit=limit)
-        assert is_covered(msgspec.structs.replace(release, percent=percent), make_device(id="d-1")) is is_inside
+        covered = msgspec.structs.replace(release, percent=percent)
+        assert is_covered(covered, make_device(id="d-1"), 0, NOTHING_KNOWN) is is_inside
 
 
 @pytest.mark.parametrize("by", ["device", "user"])

@@ -1,0 +1,236 @@
+"""What is particular to each kind of document: how it is read, completed, judged, signed and read back.
+
+A publisher treats all documents alike but for this. Nothing is kept here; time and randomness are values, and what
+else is published is asked for.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol, TypeVar
+
+from msgspec.structs import replace
+
+from channel import DocumentName, Position
+from publisher.draft import (
+    Doubt,
+    check_floor,
+    check_id,
+    check_windows,
+    compile_draft,
+    complete,
+    find_doubts,
+    parse_author,
+    read_author,
+)
+from publisher.errors import BadDocumentError, UnknownDocumentError
+from publisher.signer import PROGRAM_KIND, Signer
+from publisher.store import Place, Record, Signed
+from publisher.visit import list_audience_places, list_places
+from ruleset import AudienceDocument, DocumentError, Program, check_audience
+from ruleset.document import encode_audience, parse_audience, parse_program
+
+AUDIENCE_KIND: Final = "audience"
+# A document without offers has nothing that runs out; far beyond any clock.
+NEVER: Final = 1 << 40
+
+_Document = TypeVar("_Document")
+
+
+class Shelf(Protocol):
+    """What else is published now, in the store's thread."""
+
+    def find(self, name: DocumentName) -> tuple[Record, bool] | None:
+        """Returns a document's current record; None without one."""
+
+    def read_kind(self, kind: str) -> Iterable[Record]:
+        """Returns the current records of all documents of a kind."""
+
+
+class Kind(Protocol[_Document]):
+    """One kind of document. Whatever is wrong with one is a BadDocumentError with the JSON path."""
+
+    def read_author(self, body: bytes, id_: str) -> _Document:
+        """Returns the document that an author has sent under a name."""
+
+    def parse(self, author: bytes) -> _Document:
+        """Returns a document from what was kept of it."""
+
+    def complete(self, author: _Document, current: _Document | None, randomness: bytes) -> _Document:
+        """Returns an author's document with what the publisher fills in."""
+
+    def judge(self, document: _Document, current: _Document | None, now: int, shelf: Shelf) -> Sequence[Doubt]:
+        """Returns what in a complete document is hardly meant, if it can be published at all."""
+
+    def check_packages(self, document: _Document) -> None:
+        """Returns if devices would take what the document names under the present root."""
+
+    def sign(self, document: _Document, position: Position, now: int) -> Signed:
+        """Returns a complete document, signed for a position."""
+
+    def read_back(self, name: DocumentName, envelope: bytes) -> Record:
+        """Returns the record of what a publisher of this workspace has published; see `Signer.open`."""
+
+    def list_places(self, document: _Document, base: str) -> Mapping[Place, str]:
+        """Returns the files that have to be there before the document is published, with their JSON paths."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramKind:
+    """Programs, with their packages and releases.
+
+    Args:
+        signer: signs.
+        key: the name of the fingerprint key that new windows get; empty where the publisher has none.
+    """
+
+    signer: Signer
+    key: str
+
+    def read_author(self, body: bytes, id_: str) -> Program:
+        """See `Kind`."""
+        return read_author(body, id_)
+
+    def parse(self, author: bytes) -> Program:
+        """See `Kind`."""
+        return parse_program(author)
+
+    def complete(self, author: Program, current: Program | None, randomness: bytes) -> Program:
+        """See `Kind`."""
+        return complete(author, current, randomness, self.key)
+
+    def judge(self, document: Program, current: Program | None, now: int, shelf: Shelf) -> Sequence[Doubt]:
+        """See `Kind`."""
+        compiled = compile_draft(document)
+        check_floor(document, compiled)
+        check_windows(document, current, now)
+        _check_audiences(document, shelf)
+        doubts = find_doubts(document, compiled, now)
+        self.signer.check_packages(document)
+        return doubts
+
+    def check_packages(self, document: Program) -> None:
+        """See `Kind`."""
+        self.signer.check_packages(document)
+
+    def sign(self, document: Program, position: Position, now: int) -> Signed:
+        """See `Kind`."""
+        return self.signer.sign(document, position, now)
+
+    def read_back(self, name: DocumentName, envelope: bytes) -> Record:
+        """See `Kind`."""
+        return self.signer.read(name, envelope)
+
+    def list_places(self, document: Program, base: str) -> Mapping[Place, str]:
+        """See `Kind`."""
+        return list_places(document, base)
+
+
+@dataclass(frozen=True, slots=True)
+class AudienceKind:
+    """Audiences.
+
+    Args:
+        signer: signs.
+        keys: the names of the fingerprint keys that edges have, too.
+    """
+
+    signer: Signer
+    keys: Sequence[str]
+
+    def read_author(self, body: bytes, id_: str) -> AudienceDocument:
+        """See `Kind`."""
+        audience = parse_author(parse_audience, body)
+        check_id("audience", audience.audience, id_)
+        return audience
+
+    def parse(self, author: bytes) -> AudienceDocument:
+        """See `Kind`."""
+        return parse_audience(author)
+
+    def complete(self, author: AudienceDocument, _current: AudienceDocument | None, _random: bytes) -> AudienceDocument:
+        """See `Kind`."""
+        return author
+
+    def judge(
+        self, document: AudienceDocument, _current: AudienceDocument | None, _now: int, shelf: Shelf
+    ) -> Sequence[Doubt]:
+        """See `Kind`."""
+        try:
+            check_audience(document)
+        except DocumentError as error:
+            raise BadDocumentError(error.path, error.message) from error
+        if document.key and document.key not in self.keys:
+            expected = (
+                f"one of {', '.join(self.keys)}" if self.keys else "none, since the publisher has no fingerprint_keys"
+            )
+            raise BadDocumentError("$.key", f"expected {expected}, got {document.key!r}")
+        if document.removed:
+            _check_unused(document.audience, shelf)
+        return ()
+
+    def check_packages(self, document: AudienceDocument) -> None:
+        """See `Kind`."""
+
+    def sign(self, document: AudienceDocument, position: Position, _now: int) -> Signed:
+        """See `Kind`."""
+        published = replace(document, workspace=self.signer.workspace, epoch=position.epoch, revision=position.revision)
+        return self.signer.seal(encode_audience(document), encode_audience(published), NEVER)
+
+    def read_back(self, name: DocumentName, envelope: bytes) -> Record:
+        """See `Kind`."""
+        audience = parse_audience(self.signer.open(envelope))
+        position = Position(audience.epoch, audience.revision)
+        self.signer.check_name(name, DocumentName(AUDIENCE_KIND, audience.audience), audience.workspace, position)
+        author = replace(audience, workspace="", epoch=0, revision=0)
+        return Record(name, position, self.signer.keep(encode_audience(author), envelope, NEVER))
+
+    def list_places(self, document: AudienceDocument, base: str) -> Mapping[Place, str]:
+        """See `Kind`."""
+        return list_audience_places(document, base)
+
+
+class Kinds:
+    """The kinds that a publisher knows.
+
+    Args:
+        signer: signs.
+        keys: the names of its fingerprint keys; new windows get the last one.
+    """
+
+    def __init__(self, signer: Signer, keys: Sequence[str] = ()) -> None:
+        self._kinds: Mapping[str, Kind[Any]] = {
+            PROGRAM_KIND: ProgramKind(signer, keys[-1] if keys else ""),
+            AUDIENCE_KIND: AudienceKind(signer, keys),
+        }
+
+    def find(self, kind: str) -> Kind[Any]:
+        """Returns the kind of that name.
+
+        Raises:
+            UnknownDocumentError: there is none.
+        """
+        found = self._kinds.get(kind)
+        if found is None:
+            raise UnknownDocumentError(
+                f"expected a document of kind {' or '.join(map(repr, self._kinds))}, got {kind!r}"
+            )
+        return found
+
+
+def _check_audiences(program: Program, shelf: Shelf) -> None:
+    """An audience that nobody has published would hold nobody, unnoticed."""
+    for i, release in enumerate(program.releases):
+        names = (release.who.audiences or []) if release.who and release.state != "ended" else []
+        for j, name in enumerate(names):
+            found = shelf.find(DocumentName(AUDIENCE_KIND, name))
+            if found is None or parse_audience(found[0].signed.author).removed:
+                path = f"$.releases[{i}].who.audiences[{j}]"
+                raise BadDocumentError(path, f"expected an audience that is published, got {name!r}")
+
+
+def _check_unused(audience: str, shelf: Shelf) -> None:
+    for record in shelf.read_kind(PROGRAM_KIND):
+        for release in parse_program(record.signed.author).releases:
+            if release.state != "ended" and release.who and audience in (release.who.audiences or ()):
+                user = f"release {release.id!r} of program {record.name.id}"
+                raise BadDocumentError("$.removed", f"expected no release that names it, got {user}")
