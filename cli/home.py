@@ -11,6 +11,8 @@ import click
 from cli.exit import CommandError, Exit
 
 DEFAULT_FOLDER: Final = Path("data")
+# By which id the servers of a data folder know its fingerprint key.
+FINGERPRINT_KEY_ID: Final = "k1"
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -25,6 +27,11 @@ class Home:
     def keys(self) -> Path:
         """Private keys and root.json."""
         return self.folder / "keys"
+
+    @property
+    def fingerprint_key(self) -> Path:
+        """The key of audiences' and windows' fingerprints, whose id is FINGERPRINT_KEY_ID."""
+        return self.keys / "fingerprint.key"
 
     @property
     def store(self) -> Path:

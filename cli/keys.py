@@ -2,6 +2,7 @@
 
 import json
 import re
+import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -31,6 +32,7 @@ from cli.ceremony import (
 from cli.exit import CommandError, Exit
 from cli.home import take_json
 from custody import CustodyError, open_public, open_signer
+from settings.key import KEY_BYTES
 from trust import (
     ALGORITHMS,
     ROLES,
@@ -171,6 +173,30 @@ def make_keys(folder: Path, workspace: str, expires: int, shape: Shape = PLAIN) 
     except OSError as error:
         raise CommandError(f"cannot make keys in {folder}: {error}") from None
     return {name: key.kid for name, (_, key) in made.items()}
+
+
+@keys.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+def fingerprint(file: Path) -> None:
+    """Make a key for the fingerprints of audiences and windows, and write it to FILE.
+
+    Publisher and edges name it in their setting fingerprint_keys, under an id of your choice, such as k1=FILE.
+    """
+    try:
+        make_fingerprint_key(file)
+    except OSError as error:
+        raise CommandError(f"cannot make the key {file}: {error}") from None
+    click.echo(f"made {file}")
+
+
+def make_fingerprint_key(path: Path) -> None:
+    """Writes a new fingerprint key, for its owner alone.
+
+    Raises:
+        CommandError: the file is there already.
+        OSError: it cannot be written.
+    """
+    write_new({path: (f"{secrets.token_hex(KEY_BYTES)}\n".encode(), PRIVATE_MODE)})
 
 
 @keys.command()

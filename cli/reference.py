@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 import click
 
@@ -34,10 +34,15 @@ def _make_table(name: str) -> Iterator[str]:
     cls, prefix, section = SETTINGS[name]()
     yield f"## `graywave {name}`\n"
     yield f"| variable | key of `[{section}]` | takes | default | |\n| --- | --- | --- | --- | --- |"
-    made = {field.name for field in dataclasses.fields(cls) if field.default_factory is not dataclasses.MISSING}
+    made = {field.name for field in dataclasses.fields(cls) if _is_made(field)}
     for row in describe(cls):
         yield _make_row(prefix, row._replace(default=_MADE) if row.name in made else row)
     yield ""
+
+
+def _is_made(field: "dataclasses.Field[Any]") -> bool:
+    """Whether a default is found out on the machine; an empty table is the same on all."""
+    return field.default_factory not in {dataclasses.MISSING, dict}
 
 
 def _make_row(prefix: str, row: Row) -> str:
@@ -48,6 +53,6 @@ def _make_row(prefix: str, row: Row) -> str:
 def _show(default: str) -> str:
     """A default as it would be written; `describe` has texts in quotes, an absent one as null, a secret one as ***."""
     plain = default.strip("'")
-    if plain in ("", "null", "***"):
+    if plain in ("", "null", "***", "empty"):
         return "none"
     return plain if plain in ("required", _MADE) else f"`{plain}`"

@@ -24,9 +24,9 @@ from cli.client import make_client, open_signers, read_chain
 from cli.demo import WORKSPACE, publish_demo, read_question
 from cli.embedded import EmbeddedRedisError, PrivateRedis
 from cli.exit import CommandError, Exit
-from cli.home import DEFAULT_FOLDER, Home, take_home
+from cli.home import DEFAULT_FOLDER, FINGERPRINT_KEY_ID, Home, take_home
 from cli.http import ask
-from cli.keys import DAY_S, make_keys
+from cli.keys import DAY_S, make_fingerprint_key, make_keys
 from cli.process import end, start_bound
 from cli.publishing import open_publisher
 from container import ConfigError
@@ -138,6 +138,11 @@ def _prepare(home: Home, port: int) -> None:
         shutil.rmtree(fresh, ignore_errors=True)
         make_keys(fresh, WORKSPACE, int(time.time()) + ROOT_LIFE_S)
         fresh.rename(home.keys)
+    if not home.fingerprint_key.exists():  # a folder made by an earlier version has none
+        fresh = home.folder / "fingerprint.new"
+        fresh.unlink(missing_ok=True)
+        make_fingerprint_key(fresh)
+        fresh.rename(home.fingerprint_key)
     if not home.token.exists():
         fresh = home.folder / "token.new"
         fresh.touch(mode=0o600)
@@ -194,6 +199,7 @@ def _set_publisher(home: Home, port: int, redis: str) -> dict[str, str]:
         "CHANNEL_KEY": home.keys / "channel.key",
         "TOKEN_FILE": home.token,
         "FILES": f"http://127.0.0.1:{port}",
+        "FINGERPRINT_KEYS": _name_fingerprint_key(home),
     }
     return {f"GRAYWAVE_PUBLISHER_{name}": str(value) for name, value in settings.items()}
 
@@ -207,8 +213,13 @@ def _set_edge(home: Home, port: int, redis: str) -> dict[str, str]:
         "STORE": home.store,
         "ADMIN_TOKEN_FILE": home.token,
         "WORKSPACES": f"{WORKSPACE}={home.keys / 'root.json'}",
+        "FINGERPRINT_KEYS": _name_fingerprint_key(home),
     }
     return {f"GRAYWAVE_EDGE_{name}": str(value) for name, value in settings.items()}
+
+
+def _name_fingerprint_key(home: Home) -> str:
+    return f"{FINGERPRINT_KEY_ID}={home.fingerprint_key}"
 
 
 @contextmanager

@@ -29,6 +29,7 @@ from edge.tally import MAX_PAGE_BYTES, Tally
 from edge.worker import Worker
 from settings import SettingsError
 from settings.address import split_address
+from settings.key import read_keys
 from trust import TrustError
 
 PR_SET_PDEATHSIG = 1
@@ -46,11 +47,13 @@ def run_edge(settings: EdgeSettings, config: Path | None) -> None:
 
     Raises:
         OSError: an address cannot be listened on, or the data folder not be made.
-        ValueError: a workspace's root file is none, or another's, or the admin token's file holds none.
+        ValueError: a workspace's root file is none, or another's; the file of the admin token or of a fingerprint key
+            holds none.
     """
     Guard.read(settings.admin_token_file)  # here, where an operator sees what is wrong with it
     for name, path in settings.workspaces.items():
         _read_root(name, path)
+    read_keys(settings.fingerprint_keys)
     settings.data.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
         listeners = _bind(settings.listen, settings.workers, stack)

@@ -45,6 +45,9 @@ class EdgeSettings:
         default=True, metadata=_setting("answer checks on the hot lane; false sends all through aiohttp")
     )
     store: Path | None = field(default=None, metadata=_setting("folder of package files to serve; empty for none"))
+    fingerprint_keys: Mapping[str, Path] = field(
+        default_factory=dict, metadata=_setting("files of the keys of audiences and windows, by the key's id")
+    )
     max_connections: int = field(
         default=15_000, metadata=_setting("open connections a worker may have", min=1, max=1_000_000)
     )

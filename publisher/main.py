@@ -25,6 +25,7 @@ from publisher.visit import Visitor
 from publisher.watcher import LOOK_EVERY_S, try_to_settle, watch
 from publisher.writer import Files, Writer
 from settings.address import split_address
+from settings.key import read_keys
 from trust import RootError
 
 # The longest wait for an answer of Redis, in seconds: an author waits meanwhile.
@@ -81,10 +82,11 @@ async def serve(
         TrustError: the root cannot be read, or has expired.
         ChannelError: the address of Redis is none, or it would drop documents.
         OSError: a file cannot be read, or the address not be listened on.
-        ValueError: the token file holds none.
+        ValueError: the token file holds none, or a fingerprint key's file no key.
     """
     async with AsyncExitStack() as stack:
         token = read_token(settings)
+        read_keys(settings.fingerprint_keys)
         writer = await _open_writer(settings, stack, clock())
         # Before the first author comes, so that what is published at once is also distributed at once.
         await try_to_settle(writer, clock())
@@ -139,7 +141,8 @@ async def _open_writer(settings: Settings, stack: AsyncExitStack, now: int) -> W
     # Only now: a root that was seen once cannot be gone back behind, so it has to be one that works.
     store.follow(chain.documents, chain.root.epoch)
     visitor = None if settings.unchecked_files else await stack.enter_async_context(Visitor())
-    writer = Writer(store, chain, signer, sender, feed, files=Files(settings.files, visitor) if visitor else None)
+    files = Files(settings.files, visitor) if visitor else None
+    writer = Writer(store, chain, signer, sender, feed, files=files, keys=tuple(settings.fingerprint_keys))
     stack.callback(writer.close)
     return writer
 

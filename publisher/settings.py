@@ -1,5 +1,6 @@
 """What an operator may set of a publisher; reading files and environment is `settings`' work."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,6 +34,9 @@ class Settings:
     token_file: Path | None = field(default=None, metadata={"help": "A file that holds the token."})
     files: str = field(
         default="", metadata={"help": "Where devices get transfers whose url has no host: https://cdn.example."}
+    )
+    fingerprint_keys: Mapping[str, Path] = field(
+        default_factory=dict, metadata={"help": "Files of the keys of audiences and windows, by the key's id."}
     )
     unchecked_files: bool = field(
         default=False, metadata={"help": "Publish without having fetched the files that a document names."}

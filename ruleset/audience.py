@@ -8,13 +8,9 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from ruleset.errors import DocumentError
+from ruleset.fingerprint import MAX_FILE_BYTES, MAX_FINGERPRINTS, measure_file
 from ruleset.model import MAX_URL, AudienceName, Counter, KeyName, Text
-
-# Each is tried, in one regular expression, on the user of every check that looks in the audience.
-MAX_PATTERNS = 100
-# The most ids that one audience may have: 80 MB of fingerprints a host for each 10,000,000.
-MAX_IDS = 100_000_000
-MAX_FILE_BYTES = 1 << 30
+from ruleset.pattern import MAX_PATTERNS, compile_patterns
 
 
 class AudienceDocument(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -27,7 +23,7 @@ class AudienceDocument(Struct, frozen=True, forbid_unknown_fields=True, omit_def
     format: Literal[1]
     audience: AudienceName
     key: KeyName = ""
-    count: Annotated[int, Meta(ge=0, le=MAX_IDS)] = 0
+    count: Annotated[int, Meta(ge=0, le=MAX_FINGERPRINTS)] = 0
     size: Annotated[int, Meta(ge=0, le=MAX_FILE_BYTES)] = 0
     sha256: Annotated[str, Meta(pattern=r"^([0-9a-f]{64})?\Z")] = ""
     url: Annotated[str, Meta(max_length=MAX_URL)] = ""
@@ -50,6 +46,10 @@ def check_audience(document: AudienceDocument) -> None:
         if is_there != has_file:
             wanted = "with sha256" if has_file else "without sha256"
             raise DocumentError(f"$.{name}", f"expected {'one' if has_file else 'none'} {wanted}")
+    if has_file and document.size != measure_file(document.count):
+        expected = f"expected {measure_file(document.count)}, the bytes of {document.count} fingerprints"
+        raise DocumentError("$.size", f"{expected}, got {document.size}")
+    compile_patterns(document.patterns, "$.patterns")
     if document.removed and (has_file or document.patterns):
         raise DocumentError("$.removed", "expected neither a file nor patterns in an audience that is removed")
     if not (document.removed or has_file or document.patterns):

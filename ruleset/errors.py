@@ -32,3 +32,7 @@ def _show(text: str) -> str:
 
 class VersionError(RulesetError):
     """A text that is not a version of 1 to 4 numeric parts."""
+
+
+class FingerprintError(RulesetError):
+    """Bytes that are no file of fingerprints, or no key to make some."""

@@ -12,6 +12,7 @@ import pytest
 
 from cli.ceremony import read_current
 from cli.keys import Shape, make_keys
+from settings.key import read_key
 from tests.cli.conftest import Run
 from tests.custody.softhsm import SoftToken, start_token
 from tests.docs.page import read_blocks
@@ -58,6 +59,21 @@ def test_private_keys_are_private_under_any_umask(run: Run, monkeypatch: pytest.
     monkeypatch.setattr("cli.ceremony.os.open", note)
     assert run("keys", "new", "keys", "--workspace", "demo").exit_code == 0
     assert [modes[name] for name in FILES] == [0o600] * len(ROLES) + [0o644] * 2
+
+
+def test_a_fingerprint_key(run: Run, tmp_path: Path) -> None:
+    """It is what the servers read, another one each time, private, and never overwritten."""
+    for name in ("1.key", "2.key"):
+        result = run("keys", "fingerprint", name)
+        assert (result.exit_code, result.stdout) == (0, f"made {name}\n")
+        assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o600
+    first, second = (read_key(tmp_path / name) for name in ("1.key", "2.key"))
+    assert first != second
+    result = run("keys", "fingerprint", "1.key")
+    assert (result.exit_code, "1.key is there already" in result.stderr) == (1, True)
+    assert read_key(tmp_path / "1.key") == first
+    result = run("keys", "fingerprint", "nowhere/1.key")
+    assert (result.exit_code, "cannot make the key nowhere/1.key: [Errno 2]" in result.stderr) == (1, True)
 
 
 def test_json(run: Run) -> None:

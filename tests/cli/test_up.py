@@ -62,11 +62,21 @@ def test_a_redis_that_is_none(start: Callable[..., tuple[int, str]]) -> None:
     assert said.endswith("(see data/publisher.log)\n")
 
 
+def test_a_folder_of_an_earlier_version_gets_what_it_lacks(start: Callable[..., tuple[int, str]]) -> None:
+    """A folder without a key of fingerprints gets one, and keeps its other keys."""
+    start("--redis", "nonsense")
+    before = {path.name: path.read_bytes() for path in Path("data/keys").iterdir()}
+    Path("data/keys/fingerprint.key").unlink()
+    start("--redis", "nonsense")
+    after = {path.name: path.read_bytes() for path in Path("data/keys").iterdir()}
+    assert [name for name in after if after[name] != before.get(name)] == ["fingerprint.key"]
+
+
 def test_keys_and_token_are_private_and_stay(start: Callable[..., tuple[int, str]]) -> None:
     """What a first start makes is its owner's alone, and another start leaves it as it is."""
     start("--redis", "nonsense")
     private = [*sorted(Path("data/keys").glob("*.key")), Path("data/token")]
-    assert [path.stat().st_mode & 0o777 for path in private] == [0o600] * 5
+    assert [path.stat().st_mode & 0o777 for path in private] == [0o600] * 6
     before = [path.read_bytes() for path in private]
     start("--redis", "nonsense")
     assert [path.read_bytes() for path in private] == before

@@ -44,6 +44,14 @@ def test_admin_token_that_is_none(settings: EdgeSettings, tmp_path: Path) -> Non
         main.run_edge(replace(settings, admin_token_file=tmp_path / "nowhere"), None)
 
 
+def test_fingerprint_key_that_is_none_is_named(settings: EdgeSettings, tmp_path: Path) -> None:
+    """A file that is no key is named before anything is started: an audience that nobody can open holds nobody."""
+    (tmp_path / "k1").write_text("secret", "utf-8")
+    (tmp_path / "k1").chmod(0o600)
+    with pytest.raises(ValueError, match=r"k1: expected a key of 64 hexadecimal digits, got something else"):
+        main.run_edge(replace(settings, fingerprint_keys={"k1": tmp_path / "k1"}), None)
+
+
 def test_folder_that_cannot_be_made(settings: EdgeSettings, tmp_path: Path) -> None:
     """A data folder that cannot be made is found out before anything is started."""
     with pytest.raises(NotADirectoryError):

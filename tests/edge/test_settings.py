@@ -25,6 +25,7 @@ def test_needed_settings_alone_do() -> None:
         None,
     )
     assert settings.workers >= 1
+    assert settings.fingerprint_keys == {}
     assert settings.drain_delay_s == 0
 
 
@@ -35,8 +36,9 @@ def test_file_and_environment_meet(tmp_path: Path) -> None:
         '[edge]\nredis = "redis://a"\ndata = "data"\nworkers = 3\nlane = false\nworkspaces = { demo = "root.json" }\n',
         "utf-8",
     )
-    settings = read_settings(toml, {"GRAYWAVE_EDGE_WORKERS": "4"})
+    settings = read_settings(toml, {"GRAYWAVE_EDGE_WORKERS": "4", "GRAYWAVE_EDGE_FINGERPRINT_KEYS": "k1=/k/1"})
     assert (settings.workers, settings.lane) == (4, False)
+    assert settings.fingerprint_keys == {"k1": Path("/k/1")}
     assert settings.data == tmp_path / "data"
     assert settings.workspaces == {"demo": tmp_path / "root.json"}
 

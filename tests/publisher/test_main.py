@@ -149,6 +149,15 @@ async def test_short_token_in_a_file_is_refused(workshop: Any, redis_server: Any
         await start(workshop.settings(redis_server.url, token="", token_file=path), clock)
 
 
+async def test_fingerprint_key_that_is_none_is_named(workshop: Any, redis_server: Any, clock: Any) -> None:
+    """A publisher does not start with a key that it cannot read, and does not show what is in the file."""
+    path = workshop.folder / "k1"
+    path.write_text("secret\n")
+    path.chmod(0o600)
+    with pytest.raises(ValueError, match=r"k1: expected a key of 64 hexadecimal digits, got something else$"):
+        await start(workshop.settings(redis_server.url, fingerprint_keys={"k1": path}), clock)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_signal_stops_in_good_order(
     workshop: Any, redis_server: Any, caplog: Any, number: int, eventually: Any
