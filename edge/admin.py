@@ -7,7 +7,7 @@ is for devices, nothing secret.
 import mmap
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Final
 
@@ -24,7 +24,9 @@ from edge.tally import Tally
 FRESH_S = 5
 # A worker that has not applied a row for this long does not follow.
 LAG_S = 1.0
-_GAUGES = ("connections", "cursor", "ready", "load_us")
+_GAUGES = ("connections", "cursor", "ready", "load_us", "proof_keys_problem")
+_PROVEN = "proven: a user id counts where a token of the back end names it"
+_UNPROVEN = "unproven: user ids are taken as devices say them"
 _NOT_METRICS = ("beat", "pid")
 _STATE_GAUGES: Final[Mapping[str, Callable[[State], int]]] = {
     "epoch": lambda state: state.position.epoch,
@@ -46,13 +48,22 @@ class Host:
         states: the workspaces' states by name.
         cache: the host's edge.db.
         tally: what devices report to run.
+        proven: the workspaces whose users have to be proven.
     """
 
-    def __init__(self, pages: Sequence[mmap.mmap], states: Mapping[str, State], cache: Cache, tally: Tally) -> None:
+    def __init__(
+        self,
+        pages: Sequence[mmap.mmap],
+        states: Mapping[str, State],
+        cache: Cache,
+        tally: Tally,
+        proven: Container[str] = (),
+    ) -> None:
         self._pages = pages
         self._states = states
         self._cache = cache
         self._tally = tally
+        self._proven = proven
         self.is_draining = False
         self._lagging: dict[int, float] = {}
 
@@ -89,7 +100,7 @@ class Host:
             "syncer": {"pid": os.getpid()},
             "ready": not unready,
             "unready": unready,
-            "users": "unproven: user ids are taken as devices say them",
+            "users": {name: _PROVEN if name in self._proven else _UNPROVEN for name in self._states},
             "row": self._read_row(),
             "workers": self.read_workers(),
             "workspaces": {name: _tell_state(state, now) for name, state in self._states.items()},

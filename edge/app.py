@@ -294,7 +294,14 @@ async def _read(request: web.Request) -> bytes:
 async def _check(request: web.Request) -> web.Response:
     body = await _read(request)
     rules = request.app[_RULES]
-    return web.Response(body=rules.check(body, rules.now), content_type=JSON)
+    authorization = _find_authorization(request) if rules.provers else b""
+    return web.Response(body=rules.check(body, rules.now, authorization), content_type=JSON)
+
+
+def _find_authorization(request: web.Request) -> bytes:
+    """The value of the one Authorization field, as the lane finds it."""
+    values = [value for name, value in request.raw_headers if name.lower() == b"authorization"]
+    return values[0].strip(b" \t") if len(values) == 1 else b""
 
 
 async def _report(request: web.Request) -> web.Response:

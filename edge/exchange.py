@@ -5,11 +5,14 @@ It knows no transport: a head's few deciding fields and a body come in, a status
 
 from collections.abc import Mapping
 
+from msgspec.structs import replace
+
 from channel import NOWHERE
 from edge.answer import Workspace
 from edge.body import MAX_BODY_BYTES
 from edge.errors import RefusedError
 from edge.metrics import Counters
+from edge.proof import Prover
 from edge.question import parse_question
 
 # A head of a device behind two proxies has 500 bytes; more is somebody filling memory.
@@ -23,19 +26,29 @@ MAX_LENGTH_DIGITS = 19
 class Rules:
     """What a worker answers from: its workspaces by name, the second it is, whether it serves, and its counters.
 
+    `provers` are those of the workspaces whose users have to be proven; of others' users the word is taken.
+
     The one mutable reference of a worker: the syncer's changes go in by `Workspace.apply`, checks only read.
     """
 
-    __slots__ = ("counters", "now", "ready", "workspaces")
+    __slots__ = ("counters", "now", "provers", "ready", "workspaces")
 
-    def __init__(self, workspaces: Mapping[str, Workspace], counters: Counters) -> None:
+    def __init__(
+        self, workspaces: Mapping[str, Workspace], counters: Counters, provers: Mapping[str, Prover] | None = None
+    ) -> None:
         self.workspaces = dict(workspaces)
+        self.provers = provers or {}
         self.ready = False
         self.now = 0
         self.counters = counters
 
-    def check(self, body: bytes, now: int) -> bytes:
+    def check(self, body: bytes, now: int, authorization: bytes = b"") -> bytes:
         """Returns the answer to the body of a check.
+
+        Args:
+            body: as it came.
+            now: seconds since 1970.
+            authorization: the value of the request's one Authorization field, where a workspace wants proof.
 
         Raises:
             RefusedError: with the code that the device is told.
@@ -45,6 +58,9 @@ class Rules:
         self.counters.checks += 1
         if workspace.position is NOWHERE:
             raise RefusedError("no_ruleset", f"the rules of {question.workspace!r} have not arrived yet")
+        if question.workspace in self.provers:
+            device, is_proven = self.provers[question.workspace].identify(question.device, authorization, now)
+            return workspace.answer(replace(question, device=device), now, is_proven=is_proven)
         return workspace.answer(question, now)
 
     def find_workspace(self, name: str) -> Workspace:

@@ -28,6 +28,8 @@ DOUBTFUL: Final = frozenset([b"content-", b"connection:", b"proxy-connection:", 
 # A head with these three once each, and a Content-Type of just that, needs no second look.
 USUAL_FIELDS: Final = frozenset([b"host", b"content-length", b"content-type"])
 USUAL_TYPE: Final = JSON.encode()
+# The field that proves a user, in a head in lower case. It decides nothing of how the head is read.
+AUTHORIZATION: Final = b"\r\nauthorization:"
 # How many combinations of usual lines are remembered, mostly one for each length of a body, and of how many lines: a
 # head that repeats one of them hundreds of times would fill the memory of a worker.
 MAX_REMEMBERED = 4_096
@@ -115,6 +117,18 @@ def read_head(data: bytes) -> tuple[int, bool, bool]:
         deciding = (b"content-length", b"content-type", b"transfer-encoding", b"expect")
         refuse_head(*[fields.get(name, b"") for name in deciding], has_host=b"host" in fields)
     return read_length(fields[b"content-length"]), parser.should_keep_alive(), bool(fields.get(b"expect"))
+
+
+def find_authorization(head: bytes) -> bytes:
+    """Returns the value of the one Authorization field of a head that was judged; empty where there is none, or more.
+
+    `head` is from the request line to the line before the blank one.
+    """
+    lower = head.lower()
+    begin = lower.find(AUTHORIZATION)
+    if begin < 0 or lower.find(AUTHORIZATION, begin + 1) > 0:
+        return b""
+    return head[begin + len(AUTHORIZATION) :].partition(b"\r")[0].strip(b" \t")
 
 
 def _refuse_doubles(names: Iterable[bytes]) -> None:

@@ -13,7 +13,7 @@ from edge.connection import Connections, FullError
 from edge.errors import RefusedError
 from edge.exchange import CONTINUE, MAX_HEAD_BYTES, Rules
 from edge.frame import BLANK_LINE, find_head_end
-from edge.head import HeadReader
+from edge.head import HeadReader, find_authorization
 from edge.response import Writer
 
 # Where a message does not begin the read, its head is judged alone.
@@ -134,19 +134,20 @@ class Lane(asyncio.Protocol):
             if len(data) < stop:
                 self._needed = stop - begin
                 return data[begin:]
-            if not self._answer(data[start:stop], keeps_alive and not self._retired):
+            authorization = find_authorization(data[begin:end]) if self._rules.provers else b""
+            if not self._answer(data[start:stop], authorization, keeps_alive and not self._retired):
                 return b""
             begin = stop
         rest = data[begin:]
         return rest if REQUEST_LINE.startswith(rest) else self._give_away(rest)
 
-    def _answer(self, body: bytes, keeps_alive: bool) -> bool:  # noqa: FBT001 - of the message being answered
+    def _answer(self, body: bytes, authorization: bytes, keeps_alive: bool) -> bool:  # noqa: FBT001 - of the message being answered
         """Answers one check; says whether the connection goes on."""
         rules, transport = self._rules, self._transport
         self._needed, self._continued = 0, False
         self.deadline = self._connections.idle_deadline
         try:
-            answer = rules.check(body, rules.now)
+            answer = rules.check(body, rules.now, authorization)
         except RefusedError as error:
             rules.counters.refused += 1
             transport.write(self._writer.write_refusal(error, keeps_alive))

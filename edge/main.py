@@ -23,6 +23,7 @@ from edge.chain import Chain
 from edge.errors import CacheError
 from edge.guard import Guard, TokenFileError
 from edge.metrics import keep_beating, open_page
+from edge.proof import KeySetError, read_key_set
 from edge.settings import EdgeSettings, read_settings
 from edge.syncer import WorkspaceSync
 from edge.tally import MAX_PAGE_BYTES, Tally
@@ -47,10 +48,13 @@ def run_edge(settings: EdgeSettings, config: Path | None) -> None:
 
     Raises:
         OSError: an address cannot be listened on, or the data folder not be made.
-        ValueError: a workspace's root file is none, or another's; the file of the admin token or of a fingerprint key
-            holds none.
+        ValueError: a workspace's root file is none, or another's; the file of the admin token, of a fingerprint key or
+            of a key set holds none.
     """
-    Guard.read(settings.admin_token_file)  # here, where an operator sees what is wrong with it
+    # Here, where an operator sees what is wrong with them.
+    Guard.read(settings.admin_token_file)
+    for path in settings.proof_keys.values():
+        _check_key_set(path)
     for name, path in settings.workspaces.items():
         _read_root(name, path)
     read_keys(settings.fingerprint_keys)
@@ -99,7 +103,7 @@ async def _run_syncer(settings: EdgeSettings, spec: Mapping[str, Any]) -> None:
     wake = _make_wake(wakes)
     syncs = {name: _make_sync(name, path, settings, cache, wake) for name, path in settings.workspaces.items()}
     states = {name: sync.state for name, sync in syncs.items()}
-    host = Host([open_page(page) for page in spec["pages"]], states, cache, tally)
+    host = Host([open_page(page) for page in spec["pages"]], states, cache, tally, settings.proof_keys)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for each in wakes:
@@ -149,6 +153,13 @@ def _hear(worker: socket.socket, tally: Tally) -> None:
 def _make_sync(name: str, path: Path, settings: EdgeSettings, cache: Cache, wake: Callable[[], None]) -> WorkspaceSync:
     pinned = _read_root(name, path)
     return WorkspaceSync(name, pinned, Feed(settings.redis, name, pinned.root.keys("channel")), cache, wake)
+
+
+def _check_key_set(path: Path) -> None:
+    try:
+        read_key_set(path.read_bytes())
+    except KeySetError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def _read_root(name: str, path: Path) -> Chain:

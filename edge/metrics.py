@@ -31,6 +31,10 @@ FIELDS: Final = (
     "broken_rows",
     "cursor",
     "load_us",
+    "proven",
+    "proofs_verified",
+    "proofs_refused",
+    "proof_keys_problem",
 )
 PAGE_BYTES: Final = mmap.PAGESIZE
 _LAYOUT = struct.Struct(f"<{len(FIELDS)}Q")
@@ -43,7 +47,11 @@ class Counters:
     (CLOCK_MONOTONIC); 0 before the first.
 
     `downloaded` to `fell_back` count the events of reports by outcome; they and all others only grow, except:
-    `connections` is how many are open now; `load_us` is how long loading took at the start, in microseconds.
+    `connections` is how many are open now; `load_us` is how long loading took at the start, in microseconds;
+    `proof_keys_problem` is how many key files could not be read anew.
+
+    `proven` are checks with a user that was proven, `proofs_refused` those with a token that proved nothing, and
+    `proofs_verified` the signatures that were verified for them.
     """
 
     __slots__ = FIELDS
@@ -70,6 +78,10 @@ class Counters:
     broken_rows: int
     cursor: int
     load_us: int
+    proven: int
+    proofs_verified: int
+    proofs_refused: int
+    proof_keys_problem: int
 
     def mark_beat(self) -> None:
         """Says that the process is alive now."""

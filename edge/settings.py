@@ -37,6 +37,16 @@ class EdgeSettings:
     admin_token_file: Path | None = field(
         default=None, metadata=_setting("file of the bearer token that protected admin routes want; empty for none")
     )
+    proof_keys: Mapping[str, Path] = field(
+        default_factory=dict,
+        metadata=_setting("workspaces whose users have to be proven, each with the JWKS file of its back end's keys"),
+    )
+    proof_issuers: Mapping[str, str] = field(
+        default_factory=dict, metadata=_setting("the iss of each of these workspaces' tokens")
+    )
+    proof_audiences: Mapping[str, str] = field(
+        default_factory=dict, metadata=_setting("the aud of each of these workspaces' tokens")
+    )
     workers: int = field(
         default_factory=lambda: os.cpu_count() or 1,
         metadata=_setting("worker processes, best one a core", min=1, max=MAX_WORKERS),
@@ -77,6 +87,17 @@ class EdgeSettings:
         yield from _attempt(lambda url: connect(url, 1.0), self.redis)
         if not self.workspaces:
             yield "expected at least one workspace, got none"
+        yield from self._find_proof_problems()
+
+    def _find_proof_problems(self) -> Iterator[str]:
+        """Half of a proof is none: a token for another service would do."""
+        for name in sorted(self.proof_keys.keys() - self.workspaces.keys()):
+            yield f"expected proof_keys of workspaces that are served, got {name!r}"
+        for field_name, table in (("proof_issuers", self.proof_issuers), ("proof_audiences", self.proof_audiences)):
+            if {name for name, text in table.items() if text} != self.proof_keys.keys():
+                wanted = ", ".join(sorted(self.proof_keys)) or "none"
+                got = ", ".join(sorted(table)) or "none"
+                yield f"expected {field_name} for the workspaces of proof_keys, {wanted}, got {got}"
 
 
 def _attempt(read: Callable[[str], object], *texts: str) -> Iterator[str]:

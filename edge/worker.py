@@ -28,6 +28,7 @@ from edge.chain import Chain
 from edge.connection import Connections
 from edge.exchange import Rules
 from edge.head import HeadReader
+from edge.keyring import Keyring, make_provers
 from edge.kind import PROGRAM
 from edge.lane import Lane
 from edge.metrics import Counters
@@ -155,8 +156,11 @@ class Worker:
         self._counters = Counters()
         self._counters.pid = os.getpid()
         self._rules = Rules(
-            {name: _pin_workspace(name, path) for name, path in settings.workspaces.items()}, self._counters
+            {name: _pin_workspace(name, path) for name, path in settings.workspaces.items()},
+            self._counters,
+            make_provers(settings),
         )
+        self._keyring = Keyring(settings, self._rules.provers, self._counters)
         self._outbox = Outbox()
         self._connections = Connections(settings.max_connections, settings.max_peer_connections)
         self._writer = Writer()
@@ -243,6 +247,7 @@ class Worker:
         self._rules.now = int(now)
         self._writer.tick(int(now))
         self._connections.tick(time.monotonic())
+        self._keyring.tick(int(now))
         self._counters.mark_beat()
         self._copy_counters()
         self._outbox.send(self._wake)

@@ -2,6 +2,7 @@
 
 import mmap
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -134,6 +135,17 @@ def test_status_tells_all(host: Host, state: State) -> None:
             "root": {"number": 3, "epoch": 1, "expires": ROOT.expires, "problem": "root 4 refused"},
             "refused": state.refused,
         }
+    }
+
+
+def test_status_says_whose_users_are_proven(host: Host, state: State) -> None:
+    """Where users are taken at their word, the status says so."""
+    host._states = {WORKSPACE: state, "shop": state}
+    host._proven = {"shop": Path("keys.json")}
+    status: Any = host.tell_status(BEAT)
+    assert status["users"] == {
+        WORKSPACE: "unproven: user ids are taken as devices say them",
+        "shop": "proven: a user id counts where a token of the back end names it",
     }
 
 

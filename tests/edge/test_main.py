@@ -52,6 +52,14 @@ def test_fingerprint_key_that_is_none_is_named(settings: EdgeSettings, tmp_path:
         main.run_edge(replace(settings, fingerprint_keys={"k1": tmp_path / "k1"}), None)
 
 
+def test_key_set_that_is_none(settings: EdgeSettings, tmp_path: Path) -> None:
+    """A file of a back end's keys that is none is told before anything starts."""
+    (tmp_path / "keys.json").write_text("{}", "utf-8")
+    tables = {f"proof_{name}": {WORKSPACE: "a"} for name in ("issuers", "audiences")}
+    with pytest.raises(ValueError, match=r"keys\.json: \$\.keys: expected a JWKS"):
+        main.run_edge(replace(settings, proof_keys={WORKSPACE: tmp_path / "keys.json"}, **tables), None)
+
+
 def test_folder_that_cannot_be_made(settings: EdgeSettings, tmp_path: Path) -> None:
     """A data folder that cannot be made is found out before anything is started."""
     with pytest.raises(NotADirectoryError):

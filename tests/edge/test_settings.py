@@ -102,3 +102,36 @@ def test_settings_are_checked_however_made() -> None:
     """Settings that no file holds are checked too."""
     with pytest.raises(ValueError, match="expected an address"):
         EdgeSettings(redis="redis://a", workspaces={"demo": Path("a")}, data=Path("b"), listen="nowhere")
+
+
+PROVING = {
+    "GRAYWAVE_EDGE_PROOF_KEYS": "demo=/etc/demo.jwks",
+    "GRAYWAVE_EDGE_PROOF_ISSUERS": "demo=https://bank.example",
+    "GRAYWAVE_EDGE_PROOF_AUDIENCES": "demo=graywave",
+}
+
+
+def test_proof_of_users() -> None:
+    """Keys, issuer and audience are set for each workspace whose users have to be proven."""
+    settings = read_settings(None, {**NEEDED, **PROVING})
+    assert settings.proof_keys == {"demo": Path("/etc/demo.jwks")}
+    assert (settings.proof_issuers, settings.proof_audiences) == (
+        {"demo": "https://bank.example"},
+        {"demo": "graywave"},
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("KEYS", "news=/etc/a", "expected proof_keys of workspaces that are served, got 'news'"),
+        ("KEYS", "", "expected proof_issuers for the workspaces of proof_keys, none, got demo"),
+        ("ISSUERS", "", "expected proof_issuers for the workspaces of proof_keys, demo, got none"),
+        ("ISSUERS", "demo=", "expected proof_issuers for the workspaces of proof_keys, demo, got demo"),
+        ("AUDIENCES", "shop=graywave", "expected proof_audiences for the workspaces of proof_keys, demo, got shop"),
+    ],
+)
+def test_half_a_proof(name: str, value: str, message: str) -> None:
+    """Keys without issuer or audience would take tokens that were made for others: refused, and so is the reverse."""
+    with pytest.raises(SettingsError, match=message):
+        read_settings(None, {**NEEDED, **PROVING, f"GRAYWAVE_EDGE_PROOF_{name}": value})
