@@ -23,12 +23,13 @@ def regenerate(entry: Json) -> Json:
     if "status" in entry:
         return entry
     question = json.loads(encode_body(entry))
+    lists = entry.get("lists", {})
     decisions = {
-        document["program"]: decide(document, question, document["program"], entry["now"])
+        document["program"]: decide(document, question, document["program"], entry["now"], lists)
         for document in entry["documents"]
         if document["program"] in question["programs"]
     }
-    whole = answer(entry["documents"], entry["revision"], entry["root"], question, entry["now"])
+    whole = answer(entry["documents"], entry["revision"], entry["root"], question, entry["now"], lists)
     return {**entry, "decisions": decisions, "answer": whole}
 
 

@@ -6,7 +6,7 @@ well formed. The compiled evaluator and the edge must agree with it; where they 
 """
 
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from xxhash import xxh32
@@ -17,31 +17,50 @@ Version = tuple[int, int, int, int]
 CELLULAR = ("cellular", "2g", "3g", "4g", "5g")
 VERSION_ATTRIBUTES = ("os", "app", "installed")
 POLL_AFTER_S = 1800
+NOTHING: Json = {}
 
 
-def decide(document: Json, question: Json, program: str, now: int) -> Json:
-    """Returns `{"release", "reason"}`: the deciding release's id, or None, and one of the six reasons.
+def decide(  # noqa: PLR0913, PLR0917 - what decides a check
+    document: Json, question: Json, program: str, now: int, lists: Json = NOTHING, refused: Collection[str] = ()
+) -> Json:
+    """Returns `{"release", "reason"}`: the deciding release's id, or None, and one of the six reasons, or `ask`.
 
     The numbers are those of the steps in `contract/document.md`.
+
+    Args:
+        document: the program's.
+        question: the device's.
+        program: the one of the question's programs to decide.
+        now: seconds since 1970.
+        lists: what is known beside the document: `audiences`, lists of users by name; `windows`, by id, each with its
+            `members` and whether somebody new may ask (`is_open`); `proven`, whether the user was proven.
+        refused: the ids of windows that were asked and gave no place.
     """
     installed = read_version(question["programs"][program])
     if document.get("taken_down"):  # 1
         return {"release": None, "reason": "gone" if installed is None else "remove"}
     for release in document["releases"]:  # 2
-        if not _admits(release, question, program, now):  # 3 to 6
+        if not _admits(release, question, program, now):  # 3 to 5
             continue
         reason = _compare(release, installed)  # 7, 8
+        if not _is_meant(release.get("who"), question["device"], now, lists):  # 6, all but the window
+            place = _find_place(release, question["device"], reason, now, lists)
+            if place == "open" and release["who"]["window"]["id"] not in refused:
+                return {"release": release["id"], "reason": "ask"}
+            if place != "member":
+                continue
         if reason is not None:
             return {"release": release["id"], "reason": reason}
     return {"release": None, "reason": "no_release"}
 
 
-def answer(
+def answer(  # noqa: PLR0913, PLR0917 - the same, and what an answer begins with
     documents: Iterable[Json] | Mapping[str, Json],
     revision: int,
     root: int,
     question: Json,
     now: int,
+    lists: Json = NOTHING,
 ) -> Json:
     """Returns the whole answer to a check, as `contract/check.md` has it.
 
@@ -51,6 +70,7 @@ def answer(
         root: the number of its root document.
         question: the device's question, well formed.
         now: seconds since 1970.
+        lists: as `decide` takes them; a window that would have to be asked gives no place here.
     """
     known = dict(documents) if isinstance(documents, Mapping) else {one["program"]: one for one in documents}
     updates, unknown, intervals = [], [], []
@@ -58,8 +78,8 @@ def answer(
         if program not in known:
             unknown.append(program)
             continue
-        intervals.append(known[program].get("poll_after", POLL_AFTER_S))
-        update = _update(known[program], question, program, now)
+        intervals.append(_find_interval(known[program], now))
+        update = _update(known[program], question, program, now, lists)
         if update is not None:
             updates.append(update)
     poll_after = spread(min(intervals, default=POLL_AFTER_S), question["device"]["id"], now)
@@ -121,8 +141,13 @@ def _admits(release: Json, question: Json, program: str, now: int) -> bool:
         _is_running(release, now)
         and _is_client_covered(release.get("clients"), question["device"])
         and all(_holds(condition, question, program) for condition in release.get("when", []))
-        and _is_meant(release.get("who"), question["device"])
     )
+
+
+def _find_interval(document: Json, now: int) -> int:
+    interval: int = document.get("poll_after", POLL_AFTER_S)
+    urgent = document.get("urgent")
+    return min(interval, urgent["poll_after"]) if urgent and now < urgent["until"] else interval
 
 
 def _is_running(release: Json, now: int) -> bool:
@@ -188,18 +213,43 @@ def _holds_for_text(condition: Json, text: str) -> bool:
     return is_named if op == "in" else not is_named
 
 
-def _is_meant(who: Json | None, device: Json) -> bool:
-    """Step 6."""
+def _is_meant(who: Json | None, device: Json, now: int, lists: Json) -> bool:
+    """Step 6, all but the window."""
     if who is None:
         return True
     user = device.get("user") or None
     if user is not None and user in (who.get("users") or []):
         return True
+    held = [lists.get("audiences", {}).get(name, []) for name in who.get("audiences") or []]
+    if user is not None and any(user in users for users in held):
+        return True
     percent = who.get("percent")
     if percent is None:
         return False
     identity = device["id"] if percent.get("by", "device") == "device" else user
-    return identity is not None and bucket(percent["salt"], identity) < percent["parts"]
+    return identity is not None and bucket(percent["salt"], identity) < _find_parts(percent, now)
+
+
+def _find_parts(percent: Json, now: int) -> int:
+    reached = [step["parts"] for step in percent.get("steps", []) if step["at"] <= now]
+    return int(reached[-1] if reached else percent["parts"])
+
+
+def _find_place(release: Json, device: Json, reason: str | None, now: int, lists: Json) -> str:
+    """How a device stands to the release's window: `member`, `open` or `shut`; `reason` is what would come of it."""
+    window = release["who"].get("window")
+    if window is None or reason is None:
+        return "shut"
+    if reason == "current":
+        return "member"
+    is_proven = window.get("proven", False)
+    identity = (device.get("user") or None) if is_proven else device["id"]
+    known = lists.get("windows", {}).get(window["id"])
+    if known is None or identity is None or (is_proven and not lists.get("proven", False)):
+        return "shut"
+    if identity in known["members"]:
+        return "member"
+    return "open" if known["is_open"] and window.get("opens_at", 0) <= now < window["closes_at"] else "shut"
 
 
 def _compare(release: Json, installed: Version | None) -> str | None:
@@ -215,9 +265,12 @@ def _compare(release: Json, installed: Version | None) -> str | None:
     return "rollback" if installed in [read_version(source) for source in sources] else None
 
 
-def _update(document: Json, question: Json, program: str, now: int) -> Json | None:
+def _update(document: Json, question: Json, program: str, now: int, lists: Json) -> Json | None:
     """What the answer says about one program, None where there is nothing to do or no valid offer."""
-    decision = decide(document, question, program, now)
+    decision = decide(document, question, program, now, lists)
+    if decision["reason"] == "ask":
+        windows = [one["who"]["window"]["id"] for one in document["releases"] if (one.get("who") or {}).get("window")]
+        decision = decide(document, question, program, now, lists, windows)
     reason, offers = decision["reason"], document.get("offers")
     if reason not in ("install", "rollback", "remove") or not offers or offers["expires"] <= now:
         return None

@@ -18,7 +18,8 @@ class Vector:
     """One question and what must be answered; `rule` is the name of the file that it stands in.
 
     `body` is what the device sends. An answered vector has `answer` and, by program, the `decisions` behind it; a
-    refused one has `code`, the error's code. `status` is the HTTP status of either.
+    refused one has `code`, the error's code. `status` is the HTTP status of either. `lists` is what is known beside the
+    documents, as the oracle takes it.
     """
 
     rule: str
@@ -32,6 +33,7 @@ class Vector:
     code: str
     answer: Json | None
     decisions: dict[str, Json]
+    lists: Json
 
     @property
     def id(self) -> str:
@@ -68,6 +70,7 @@ def _read(rule: str, entry: Json) -> Vector:
         code=entry.get("code", ""),
         answer=entry.get("answer"),
         decisions=entry.get("decisions", {}),
+        lists=entry.get("lists", {}),
     )
 
 

@@ -63,12 +63,12 @@ def evaluate(  # noqa: C901, PLR0913, PLR0917 - one procedure of eight steps, an
             continue
         if not (release.official or is_covered(release, device, now, around)):  # 6.
             window = release.window
-            if window is None or window.id in refused:
+            if window is None:
                 continue
             place = find_place(release, window, device, installed, now, around)
-            if place is Place.OPEN:
+            if place is Place.OPEN and window.id not in refused:
                 return release, ASK
-            if place is Place.SHUT:
+            if place is not Place.MEMBER:
                 continue
         if installed < release.version:  # 7.
             return release, INSTALL

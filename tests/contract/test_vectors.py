@@ -10,19 +10,21 @@ from contract.oracle import Json, answer, decide
 from contract.refusal import refuse
 from contract.vector import Vector, load_vectors
 from ruleset import NOT_INSTALLED, Device, compile_program, evaluate, parse_program, parse_version
+from tests.contract.lists import surround
 
 ANSWERED = [vector for vector in load_vectors() if vector.answer is not None]
 REFUSED = [vector for vector in load_vectors() if vector.answer is None]
 
-Decide = Callable[[Json, Json, str, int], Json]
+Decide = Callable[[Json, Json, str, int, Json], Json]
 
 
-def decide_compiled(document: Json, question: Json, program: str, now: int) -> Json:
+def decide_compiled(document: Json, question: Json, program: str, now: int, lists: Json) -> Json:
     """What the compiled evaluator decides, told as the oracle tells it."""
     compiled = compile_program(parse_program(json.dumps(document).encode()))
     device = msgspec.convert(question["device"], Device)
     version = question["programs"][program]
-    release, reason = evaluate(compiled, device, parse_version(version) if version else NOT_INSTALLED, now)
+    installed = parse_version(version) if version else NOT_INSTALLED
+    release, reason = evaluate(compiled, device, installed, now, surround(lists))
     return {"release": None if release is None else release.id, "reason": reason.value}
 
 
@@ -37,7 +39,7 @@ def decider(request: pytest.FixtureRequest) -> Decide:
 def test_decides(decider: Decide, vector: Vector) -> None:
     """Each program asked about is decided by the release and for the reason that the vector names."""
     found = {
-        document["program"]: decider(document, vector.question, document["program"], vector.now)
+        document["program"]: decider(document, vector.question, document["program"], vector.now, vector.lists)
         for document in vector.documents
         if document["program"] in vector.question["programs"]
     }
@@ -47,7 +49,7 @@ def test_decides(decider: Decide, vector: Vector) -> None:
 @pytest.mark.parametrize("vector", ANSWERED, ids=lambda vector: vector.id)
 def test_answers(vector: Vector) -> None:
     """The oracle gives the vector's whole answer, member for member and in their order."""
-    found = answer(vector.documents, vector.revision, vector.root, vector.question, vector.now)
+    found = answer(vector.documents, vector.revision, vector.root, vector.question, vector.now, vector.lists)
     assert json.dumps(found) == json.dumps(vector.answer)
 
 

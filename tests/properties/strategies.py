@@ -22,6 +22,8 @@ quick = settings(max_examples=max(1, EXAMPLES // 5), deadline=None)
 PROGRAM = "2021000000000001"
 DEVICES = ("device-1", "device-2", "device-431917", "设备-1")
 USERS = ("u-777", "U-777", "u-777 ", "Köln", "Ko\u0308ln")
+AUDIENCES = ("qa", "staff")
+WINDOWS = ("0" * 16, "1" * 16, "2" * 16)
 SALTS = ("salt", "salt-of-gray", "盐")
 PLATFORMS = ("android", "ios", "harmony")
 NETWORKS = ("wifi", "2g", "3g", "4g", "5g", "cellular", "other")
@@ -116,16 +118,52 @@ def percents(draw: st.DrawFn) -> Json:
     edge = bucket(salt, draw(st.sampled_from(DEVICES + USERS)))
     parts = draw(st.sampled_from([0, 1, 999_999, 1_000_000, edge, edge + 1]) | st.integers(0, 1_000_000))
     by = draw(st.sampled_from([{}, {"by": "device"}, {"by": "user"}]))
-    return {"parts": parts, "salt": salt, **by}
+    return {"parts": parts, "salt": salt, **by, **draw(ramps(parts, edge))}
+
+
+@st.composite
+def ramps(draw: st.DrawFn, parts: int, edge: int) -> Json:
+    """No steps, or some around NOW that rise over the bucket at the edge."""
+    times = sorted(draw(st.lists(moments, max_size=3, unique=True)))
+    rising = sorted(draw(st.sampled_from([parts, edge, edge + 1, 1_000_000])) for _ in times)
+    steps = [{"at": at, "parts": max(parts, to)} for at, to in zip(times, rising, strict=True)]
+    return {"steps": steps} if steps else {}
+
+
+@st.composite
+def windows(draw: st.DrawFn) -> Json:
+    """Windows of a few ids, some open, closed or yet to open, at their very ends, too."""
+    opens_at = draw(st.sampled_from([0, NOW - 1, NOW, NOW + 1]))
+    return {
+        "limit": draw(st.sampled_from([1, 10_000])),
+        "opens_at": opens_at,
+        "closes_at": draw(st.integers(max(NOW - 1, opens_at + 1), NOW + 3)),
+        "proven": draw(st.booleans()),
+        "id": draw(st.sampled_from(WINDOWS)),
+        "key": "k1",
+    }
 
 
 def whos() -> st.SearchStrategy[Json]:
-    """Who a release goes to: users, a percentage or both."""
-    users = st.lists(st.sampled_from(USERS), min_size=1, max_size=3)
-    return (
-        st.fixed_dictionaries({"users": users})
-        | st.fixed_dictionaries({"percent": percents()})
-        | st.fixed_dictionaries({"users": users, "percent": percents()})
+    """Who a release goes to: users, audiences, a percentage, a window, and all their combinations."""
+    members: dict[str, st.SearchStrategy[Any]] = {
+        "users": st.lists(st.sampled_from(USERS), min_size=1, max_size=3),
+        "audiences": st.lists(st.sampled_from([*AUDIENCES, "unknown"]), min_size=1, max_size=3),
+        "percent": percents(),
+        "window": windows(),
+    }
+    return st.fixed_dictionaries({}, optional=members).filter(bool)
+
+
+def lists() -> st.SearchStrategy[Json]:
+    """What is known beside a document: some of the audiences and windows that releases name."""
+    window = {"members": st.lists(st.sampled_from(DEVICES + USERS), max_size=4), "is_open": st.booleans()}
+    return st.fixed_dictionaries(
+        {
+            "audiences": st.dictionaries(st.sampled_from(AUDIENCES), st.lists(st.sampled_from(USERS), max_size=3)),
+            "windows": st.dictionaries(st.sampled_from(WINDOWS), st.fixed_dictionaries(window)),
+            "proven": st.booleans(),
+        }
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 import pytest
 
-from publisher.draft import check_floor, compile_draft, complete, find_doubts, read_author
+from publisher.draft import check_floor, check_windows, compile_draft, complete, find_doubts, read_author
 from publisher.errors import BadDocumentError
 from ruleset.model import Program
 
@@ -241,3 +241,85 @@ def test_floor_without_a_live_release_is_told(read: Any) -> None:
     """Who is below a floor, and can be given nothing, opens nothing."""
     assert find(read({"state": "paused"}, floor="2.0")) == [("$.floor", "no live release gives anything above it")]
     assert find(read(floor="2.0", taken_down=True)) == []
+
+
+def window(**members: Any) -> Any:
+    """A window for ten."""
+    return {"window": {"limit": 10, "closes_at": 2_000, **members}}
+
+
+def windows(program: Program) -> list[tuple[str, str]]:
+    """The ids and keys of the windows of a program's releases."""
+    return [(one.who.window.id, one.who.window.key) for one in program.releases if one.who and one.who.window]
+
+
+def test_new_windows_get_an_id_and_the_newest_key(read: Any) -> None:
+    """Each window has members of its own, under an id that nobody can foresee."""
+    author = read({"who": {**window(), **percent()}}, {"who": window()})
+    completed = complete(author, None, RANDOM, "k2")
+    (first, key), (second, _) = windows(completed)
+    assert len({first, second, windows(complete(author, None, OTHER, "k2"))[0][0], *salts(completed)}) == 4
+    assert (len(first), key) == (16, "k2")
+
+
+def test_window_stays_with_its_release(read: Any) -> None:
+    """Raising a limit forgets nobody, also where the publisher has a newer key by now."""
+    current = complete(read({"who": window()}), None, RANDOM, "k1")
+    assert windows(complete(read({"who": window(limit=20)}), current, OTHER, "k2")) == windows(current)
+
+
+def test_window_is_continued(read: Any) -> None:
+    """A release that continues another has its members."""
+    current = complete(read({"who": window()}), None, RANDOM, "k1")
+    author = read({"id": "r9", "who": window(), "continues": "r0"})
+    assert windows(complete(author, current, OTHER, "k1")) == windows(current)
+
+
+def test_window_that_was_read_back_is_kept(read: Any) -> None:
+    """An author may send the id and the key that a window has."""
+    current = complete(read({"who": window()}), None, RANDOM, "k1")
+    ((id_, key),) = windows(current)
+    author = read({"id": "r9", "who": window(id=id_, key=key)})
+    assert windows(complete(author, current, OTHER, "k2")) == [(id_, key)]
+
+
+@pytest.mark.parametrize("members", [{"id": "00" * 8, "key": "k1"}, {"key": "k1"}, {"id": "00" * 8}])
+def test_window_of_somebody_else_is_refused(read: Any, members: Any) -> None:
+    """Another id would mix the members of two windows, another key forget them."""
+    current = complete(read({"who": window()}), None, RANDOM, "k1")
+    with pytest.raises(BadDocumentError) as caught:
+        complete(read({"who": window(**members)}), current, OTHER, "k1")
+    got = f"{members.get('id', '')!r} and {members.get('key', '')!r}"
+    expected = "expected no id and key, or those of a window before"
+    assert str(caught.value) == f"$.releases[0].who.window: {expected}, got {got}"
+
+
+def test_window_without_a_key_is_refused(read: Any) -> None:
+    """A publisher that has no fingerprint key cannot hide a window's members."""
+    with pytest.raises(BadDocumentError) as caught:
+        complete(read({}, {"who": window()}), None, RANDOM)
+    expected = "expected fingerprint_keys in the publisher's settings: a window needs one"
+    assert str(caught.value) == f"$.releases[1].who.window: {expected}"
+
+
+def test_window_that_continues_nobody_is_refused(read: Any) -> None:
+    """A misspelt name would begin with no members, unnoticed."""
+    with pytest.raises(BadDocumentError) as caught:
+        complete(read({"who": window(), "continues": "r8"}), None, RANDOM, "k1")
+    assert caught.value.path == "$.releases[0].continues"
+
+
+def test_window_that_has_closed_is_refused(read: Any) -> None:
+    """A window that could admit nobody is refused, unless it is one that has closed since it was published."""
+    draft = complete(read({"who": window()}), None, RANDOM, "k1")
+    check_windows(draft, None, 1_999)
+    check_windows(draft, draft, 2_000)
+    with pytest.raises(BadDocumentError) as caught:
+        check_windows(draft, None, 2_000)
+    expected = "expected a time that is to come, got 2000 (now 2000)"
+    assert str(caught.value) == f"$.releases[0].who.window.closes_at: {expected}"
+
+
+def test_paused_window_may_have_closed(read: Any) -> None:
+    """What is not live is no mistake yet."""
+    check_windows(complete(read({"who": window(), "state": "paused"}), None, RANDOM, "k1"), None, 3_000)

@@ -23,7 +23,7 @@ from edge.exchange import Rules
 from edge.metrics import PAGE_BYTES, Counters
 from edge.settings import EdgeSettings
 from edge.worker import Worker
-from ruleset import parse_program
+from ruleset import NOTHING_KNOWN, Circumstances, parse_program
 
 T = TypeVar("T")
 Json = dict[str, Any]
@@ -102,13 +102,16 @@ class WireServer:
 
         return asyncio.run_coroutine_threadsafe(run(), self._loop).result(PATIENCE_S)
 
-    def publish(self, documents: Sequence[Json], revision: int, root: int, now: int) -> None:
-        """Replaces the rules of `demo` and the time that they are evaluated with."""
+    def publish(
+        self, documents: Sequence[Json], revision: int, root: int, now: int, around: Circumstances = NOTHING_KNOWN
+    ) -> None:
+        """Replaces the rules of `demo`, the lists and the time that they are evaluated with."""
         entries = {document["program"]: compile_entry(parse_program(orjson.dumps(document))) for document in documents}
 
         def apply() -> None:
             workspace = Workspace("demo", {root: self._settings.workspaces["demo"].read_bytes()})
             workspace.apply(entries, Position(1, revision) if revision else NOWHERE)
+            workspace.surround(around.audiences, around.windows)
             self.rules.workspaces["demo"] = workspace
             self.rules.now = now
 

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from contract.vector import Vector, load_vectors
+from tests.contract.lists import surround
 from tests.wire.client import ask, make_check
 from tests.wire.conftest import publish_usual
 from tests.wire.server import WireServer
@@ -15,7 +16,7 @@ def test_answers_as_the_contract_says(both: dict[str, WireServer], vector: Vecto
     """Status and answer, or code, are those of the vector; both sides say the same bytes."""
     check = make_check(vector.body)
     for server in both.values():
-        server.publish(vector.documents, vector.revision, vector.root, vector.now)
+        server.publish(vector.documents, vector.revision, vector.root, vector.now, surround(vector.lists))
     try:
         (lane,), (plain,) = ask(both["lane"], check), ask(both["plain"], check)
     finally:
