@@ -16,7 +16,7 @@ from publisher.store import Place, Record
 
 QA = DocumentName("audience", "qa")
 PROGRAM = DocumentName("program", "2021000000000001")
-FILE = {"key": "k1", "count": 2, "size": 90, "sha256": "5e" * 32, "url": "/v1/files/" + "5e" * 32}
+FILE = {"key": "k1", "count": 2, "size": 56, "sha256": "5e" * 32, "url": "/v1/files/" + "5e" * 32}
 Json = dict[str, Any]
 Publish = Callable[[DocumentName, Json], Record]
 
@@ -123,7 +123,7 @@ def test_file_of_an_audience_has_to_be_there(kinds: Kinds) -> None:
     """The file is looked for where devices' hosts will; patterns alone need none."""
     kind = kinds.find("audience")
     document = kind.read_author(orjson.dumps(audience()), "qa")
-    place = Place(f"https://cdn.example{FILE['url']}", 90, str(FILE["sha256"]))
+    place = Place(f"https://cdn.example{FILE['url']}", 56, str(FILE["sha256"]))
     assert kind.list_places(document, "https://cdn.example") == {place: "$.url"}
     assert kind.list_places(kind.read_author(orjson.dumps(audience(patterns=["a"])), "qa"), "") == {}
 
