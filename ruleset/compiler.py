@@ -7,6 +7,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from types import MappingProxyType
+from typing import Any, Protocol
 
 import orjson
 from msgspec import Struct
@@ -14,7 +15,19 @@ from msgspec import Struct
 from ruleset.bucket import compute_limit
 from ruleset.condition import ATTRIBUTES, CompiledCondition, compile_condition
 from ruleset.errors import DocumentError, VersionError
-from ruleset.model import MAX_TIME, ClientRange, Package, Percent, Platform, Program, Release, State, Who, Window
+from ruleset.model import (
+    MAX_TIME,
+    ClientRange,
+    Condition,
+    Package,
+    Percent,
+    Platform,
+    Program,
+    Release,
+    State,
+    Who,
+    Window,
+)
 from ruleset.sheet import Sheet, TagColumn
 from ruleset.version import MAX_PART, PART_BITS, PARTS, format_version, parse_version, parse_version_range
 
@@ -57,11 +70,11 @@ class CompiledWindow(Struct, frozen=True, gc=False):
     proven: bool
 
 
-class CompiledRelease(Struct, frozen=True, gc=False):
-    """A release, ready to ask.
+class CompiledRule(Struct, frozen=True, gc=False):
+    """What a release and a switch's rule have in common, ready to ask: whom it is for, and when.
 
     `clients` maps a platform to the app versions it admits, None where every app version (also an unknown one) will do;
-    it is None itself where the release names no platforms. `official` means: no *who*, everybody.
+    it is None itself where the rule names no platforms. `official` means: no *who*, everybody.
     """
 
     opens_at: int
@@ -69,12 +82,9 @@ class CompiledRelease(Struct, frozen=True, gc=False):
     clients: Clients | None
     conditions: tuple[CompiledCondition, ...]
     official: bool
-    version: int
     users: frozenset[str]
     percent: CompiledPercent | None
     audiences: tuple[str, ...]
-    window: CompiledWindow | None
-    rollback_from: frozenset[int]
     id: str
     state: State
     path: str
@@ -82,6 +92,14 @@ class CompiledRelease(Struct, frozen=True, gc=False):
     def locate(self, condition: int) -> str:
         """Returns the JSON path of the condition of that number, from 0."""
         return f"{self.path}.when[{condition}]"
+
+
+class CompiledRelease(CompiledRule, frozen=True, gc=False):
+    """A release, ready to ask."""
+
+    version: int
+    window: CompiledWindow | None
+    rollback_from: frozenset[int]
 
 
 class CompiledProgram(Struct, frozen=True, gc=False):
@@ -118,12 +136,11 @@ def compile_program(program: Program, sheet: Sheet | None = None) -> CompiledPro
     )
     live = tuple([release for release in releases if release.state == "live"])
     sheet = Sheet() if sheet is None else sheet
-    tags = {one.attribute: None for release in live for one in release.conditions if one.attribute not in ATTRIBUTES}
     return CompiledProgram(
         taken_down=program.taken_down,
         sheet=sheet,
-        tags=tuple([sheet.find_tag(attribute) for attribute in tags]),
-        needed=tuple([sum({sheet.number(condition) for condition in release.conditions}) for release in live]),
+        tags=find_tags(live, sheet),
+        needed=number_rules(live, sheet),
         live=live,
         releases=releases,
         id=program.program,
@@ -132,10 +149,30 @@ def compile_program(program: Program, sheet: Sheet | None = None) -> CompiledPro
     )
 
 
+def find_tags(rules: Iterable[CompiledRule], sheet: Sheet) -> tuple[TagColumn, ...]:
+    """Returns the columns of the tags that rules ask for."""
+    tags = {one.attribute: None for rule in rules for one in rule.conditions if one.attribute not in ATTRIBUTES}
+    return tuple([sheet.find_tag(attribute) for attribute in tags])
+
+
+def number_rules(rules: Iterable[CompiledRule], sheet: Sheet) -> tuple[int, ...]:
+    """Returns for each rule the bits of its conditions on a sheet."""
+    return tuple([sum({sheet.number(condition) for condition in rule.conditions}) for rule in rules])
+
+
+def list_times(rules: Iterable[CompiledRule]) -> set[int]:
+    """Returns the seconds at which rules change by themselves; 0 and MAX_TIME may be among them."""
+    times = set()
+    for rule in rules:
+        times |= {rule.opens_at, rule.closes_at, *(rule.percent.times if rule.percent else ())}
+    return times
+
+
 def _list_changes(program: Program, live: Iterable[CompiledRelease]) -> tuple[int, ...]:
-    times = {program.urgent.until} if program.urgent else set()
+    times = list_times(live)
+    if program.urgent:
+        times.add(program.urgent.until)
     for release in live:
-        times |= {release.opens_at, release.closes_at, *(release.percent.times if release.percent else ())}
         if release.window:
             times |= {release.window.opens_at, release.window.closes_at}
     return tuple(sorted(times - {0, MAX_TIME}))
@@ -201,30 +238,73 @@ def _refuse_repeated(ids: list[str]) -> None:
 def _compile_release(release: Release, path: str, versions: dict[str, int]) -> CompiledRelease:
     if release.package not in versions:
         raise DocumentError(f"{path}.package", f"expected a version under $.packages, got {release.package!r}")
-    opens_at = 0 if release.opens_at is None else release.opens_at
-    closes_at = MAX_TIME if release.closes_at is None else release.closes_at
-    if opens_at >= closes_at:
-        raise DocumentError(f"{path}.closes_at", f"expected a time after opens_at {opens_at}, got {closes_at}")
     version = versions[release.package]
-    who = _read_who(release.who, f"{path}.who")
     return CompiledRelease(
-        id=release.id,
-        path=path,
-        state=release.state,
+        **compile_rule(release, path),
         version=version,
-        opens_at=opens_at,
-        closes_at=closes_at,
-        clients=_compile_clients(release.clients, f"{path}.clients"),
-        conditions=tuple(
-            [compile_condition(condition, f"{path}.when[{i}]") for i, condition in enumerate(release.when)]
-        ),
-        official=release.who is None,
-        users=frozenset(who.users or ()),
-        percent=_compile_percent(who.percent, f"{path}.who.percent"),
-        audiences=tuple(dict.fromkeys(who.audiences or ())),
-        window=_compile_window(who.window, f"{path}.who.window"),
+        window=_compile_window(release.who.window if release.who else None, f"{path}.who.window"),
         rollback_from=_compile_rollback(release, version, f"{path}.rollback.from"),
     )
+
+
+class Rule(Protocol):
+    """The members that a release and a switch's rule have in common, as their author writes them."""
+
+    @property
+    def id(self) -> str:
+        """Its name in the document."""
+
+    @property
+    def state(self) -> State:
+        """Whether it can decide."""
+
+    @property
+    def who(self) -> Who | None:
+        """Whom it is for; None for everybody."""
+
+    @property
+    def when(self) -> list[Condition]:
+        """What has to hold, all of it."""
+
+    @property
+    def clients(self) -> dict[Platform, ClientRange] | None:
+        """Which host apps."""
+
+    @property
+    def opens_at(self) -> int | None:
+        """From when on, in seconds."""
+
+    @property
+    def closes_at(self) -> int | None:
+        """Until when, in seconds."""
+
+
+def compile_rule(rule: Rule, path: str) -> dict[str, Any]:
+    """Returns the members of a `CompiledRule` for a rule at a JSON path.
+
+    Raises:
+        DocumentError: what its members mean together is wrong.
+    """
+    opens_at = 0 if rule.opens_at is None else rule.opens_at
+    closes_at = MAX_TIME if rule.closes_at is None else rule.closes_at
+    if opens_at >= closes_at:
+        raise DocumentError(f"{path}.closes_at", f"expected a time after opens_at {opens_at}, got {closes_at}")
+    who = _read_who(rule.who, f"{path}.who")
+    return {
+        "opens_at": opens_at,
+        "closes_at": closes_at,
+        "clients": _compile_clients(rule.clients, f"{path}.clients"),
+        "conditions": tuple(
+            [compile_condition(condition, f"{path}.when[{i}]") for i, condition in enumerate(rule.when)]
+        ),
+        "official": rule.who is None,
+        "users": frozenset(who.users or ()),
+        "percent": _compile_percent(who.percent, f"{path}.who.percent"),
+        "audiences": tuple(dict.fromkeys(who.audiences or ())),
+        "id": rule.id,
+        "state": rule.state,
+        "path": path,
+    }
 
 
 def _read_who(who: Who | None, path: str) -> Who:

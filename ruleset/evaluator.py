@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from ruleset.bucket import compute_hash
 from ruleset.circumstance import NOTHING_KNOWN, Audience, Circumstances, Place
-from ruleset.compiler import Clients, CompiledProgram, CompiledRelease, CompiledWindow
+from ruleset.compiler import Clients, CompiledProgram, CompiledRelease, CompiledRule, CompiledWindow
 from ruleset.condition import read_version
 from ruleset.model import Device
 from ruleset.version import NOT_INSTALLED
@@ -88,17 +88,17 @@ def admits(clients: Clients, device: Device) -> bool:
     return apps is None or (app is not None and app in apps)
 
 
-def is_covered(release: CompiledRelease, device: Device, now: int, around: Circumstances) -> bool:
-    """Says whether a release's *who*, its window left out, names this device: its user, or the percentage."""
+def is_covered(rule: CompiledRule, device: Device, now: int, around: Circumstances) -> bool:
+    """Says whether a rule's *who*, its window left out, names this device: its user, or the percentage."""
     user = device.user
-    if user in release.users:
+    if user in rule.users:
         return True
-    percent = release.percent
+    percent = rule.percent
     if percent is not None:
         identity = user if percent.by_user else device.id
         if identity and compute_hash(percent.salt, identity) < percent.find_limit(now):
             return True
-    return is_listed(release.audiences, user, around.audiences) if user and release.audiences else False
+    return is_listed(rule.audiences, user, around.audiences) if user and rule.audiences else False
 
 
 def is_listed(names: Iterable[str], user: str, audiences: Mapping[str, Audience]) -> bool:
