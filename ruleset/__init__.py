@@ -7,6 +7,7 @@ from ruleset.compiler import CompiledProgram, CompiledRelease, CompiledWindow, c
 from ruleset.document import MAX_DOCUMENT_BYTES, encode, encode_audience, parse_audience, parse_program
 from ruleset.errors import DocumentError, RulesetError, VersionError
 from ruleset.evaluator import Decision, Reason, evaluate
+from ruleset.explain import Explanation, explain
 from ruleset.model import DEFAULT_POLL_AFTER_S, Device, Offers, Package, Program, Release, Transfer
 from ruleset.sheet import Binder, Sheet
 from ruleset.version import NOT_INSTALLED, format_version, parse_version, parse_version_range
@@ -26,6 +27,7 @@ __all__ = [
     "Decision",
     "Device",
     "DocumentError",
+    "Explanation",
     "Offers",
     "Package",
     "Place",
@@ -42,6 +44,7 @@ __all__ = [
     "encode",
     "encode_audience",
     "evaluate",
+    "explain",
     "format_version",
     "parse_audience",
     "parse_program",

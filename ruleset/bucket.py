@@ -24,6 +24,11 @@ def compute_hash(salt: str, identity: str) -> int:
     return xxh32_intdigest(f"{salt}\0{identity}".encode())
 
 
+def find_bucket(hash_: int) -> int:
+    """Returns the bucket of a hash, 0 to 999,999: an id is inside where it is below the parts."""
+    return (hash_ * WHOLE) >> 32
+
+
 def spread_poll(base_s: int, device: str, now: int) -> int:
     """Returns a device's poll interval in seconds: the base, moved by -10 % to +10 %, the same for a whole hour."""
     step = xxh32_intdigest(f"{device}\0{now // SECONDS_AN_HOUR}".encode()) % SPREAD_STEPS - SPREAD_MIDDLE

@@ -14,7 +14,7 @@ from typing import Any, Final
 from ruleset.condition import (
     ATTRIBUTES,
     TAG_PREFIX,
-    TEXT_ATTRIBUTES,
+    VERSION_ATTRIBUTES,
     CompiledCondition,
     Fact,
     read_text,
@@ -70,7 +70,7 @@ class Sheet:
 
     def __init__(self) -> None:
         self._bits: dict[CompiledCondition, Bits] = {}
-        self._columns = tuple([Column(_choose_reader(attribute)) for attribute in ATTRIBUTES])
+        self._columns = tuple([Column(choose_reader(attribute)) for attribute in ATTRIBUTES])
         self._tags: dict[str, Column] = {}
 
     @property
@@ -136,8 +136,9 @@ class Binder:
         return self._current
 
 
-def _choose_reader(attribute: str) -> Callable[[Any], Fact]:
-    if attribute in TEXT_ATTRIBUTES:
+def choose_reader(attribute: str) -> Callable[[Any], Fact]:
+    """Returns what makes a fact of what a device says as an attribute; `installed` is said as a version's key."""
+    if attribute not in VERSION_ATTRIBUTES:
         return read_text
     return _read_installed if attribute == "installed" else read_version
 
