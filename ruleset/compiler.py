@@ -53,9 +53,8 @@ class CompiledPercent(Struct, frozen=True, gc=False):
 
     def find_limit(self, now: int) -> int:
         """Returns the limit at a time in seconds."""
-        if not self.times or now < self.times[0]:
-            return self.limit
-        return self.limits[bisect_right(self.times, now) - 1]
+        step = bisect_right(self.times, now)
+        return self.limits[step - 1] if step else self.limit
 
 
 class CompiledWindow(Struct, frozen=True, gc=False):
