@@ -24,7 +24,7 @@ from edge.tally import Tally
 FRESH_S = 5
 # A worker that has not applied a row for this long does not follow.
 LAG_S = 1.0
-_GAUGES = ("connections", "cursor", "ready", "load_us", "proof_keys_problem")
+_GAUGES = ("connections", "cursor", "ready", "load_us", "proof_keys_problem", "place_database_problem")
 _PROVEN = "proven: a user id counts where a token of the back end names it"
 _UNPROVEN = "unproven: user ids are taken as devices say them"
 _NOT_METRICS = ("beat", "pid")

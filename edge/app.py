@@ -12,13 +12,15 @@ from aiohttp import HttpVersion10, HttpVersion11, StreamReader, web
 from aiohttp.typedefs import Handler as RequestHandlerFunction
 
 from edge.body import MAX_BODY_BYTES
-from edge.connection import Connections, FullError
+from edge.connection import Connections, FullError, name_peer
 from edge.errors import RETRY_AFTER_S, RefusedError
 from edge.exchange import CONTINUE, JSON, MAX_HEAD_BYTES, Rules, refuse_head
 from edge.file import IMMUTABLE, FileAnswer, Store
 from edge.frame import Frame
 from edge.package import VARY, choose_coded
+from edge.reception import Reception
 from edge.report import Seen, parse_report
+from edge.sender import NOBODY, Sender
 from edge.settings import EdgeSettings
 from edge.tally import Outbox, find_stays
 
@@ -294,14 +296,19 @@ async def _read(request: web.Request) -> bytes:
 async def _check(request: web.Request) -> web.Response:
     body = await _read(request)
     rules = request.app[_RULES]
-    authorization = _find_authorization(request) if rules.provers else b""
-    return web.Response(body=rules.check(body, rules.now, authorization), content_type=JSON)
+    return web.Response(body=rules.check(body, rules.now, _describe(request, rules.reception)), content_type=JSON)
 
 
-def _find_authorization(request: web.Request) -> bytes:
-    """The value of the one Authorization field, as the lane finds it."""
-    values = [value for name, value in request.raw_headers if name.lower() == b"authorization"]
-    return values[0].strip(b" \t") if len(values) == 1 else b""
+def _describe(request: web.Request, reception: Reception | None) -> Sender:
+    """What the reception wants to know of a request's sender, as the lane finds it."""
+    if reception is None:
+        return NOBODY
+    fields: dict[bytes, list[bytes]] = {name: [] for name in reception.wanted}
+    for name, value in request.raw_headers:
+        if name.lower() in fields:
+            fields[name.lower()].append(value.strip(b" \t"))
+    transport = request.transport
+    return Sender(fields, name_peer(transport) if transport else "")
 
 
 async def _report(request: web.Request) -> web.Response:

@@ -114,8 +114,10 @@ class Connections:
             served.retire()
 
     def _name_peer(self, transport: asyncio.BaseTransport) -> str:
-        """A connection of a unix socket, or one already gone, has no peer address."""
-        if not self._peer_limit:
-            return ""
-        peer = cast("tuple[str, int] | None", transport.get_extra_info("peername"))
-        return peer[0] if peer else ""
+        return name_peer(transport) if self._peer_limit else ""
+
+
+def name_peer(transport: asyncio.BaseTransport) -> str:
+    """Returns the address at the other end; empty for a unix socket's, or where the connection has gone already."""
+    peer = cast("tuple[str, int] | str | None", transport.get_extra_info("peername"))
+    return peer[0] if isinstance(peer, tuple) else ""

@@ -12,8 +12,9 @@ from edge.answer import Workspace
 from edge.body import MAX_BODY_BYTES
 from edge.errors import RefusedError
 from edge.metrics import Counters
-from edge.proof import Prover
 from edge.question import parse_question
+from edge.reception import Reception
+from edge.sender import NOBODY, Sender
 
 # A head of a device behind two proxies has 500 bytes; more is somebody filling memory.
 MAX_HEAD_BYTES = 8 * 1024
@@ -26,29 +27,29 @@ MAX_LENGTH_DIGITS = 19
 class Rules:
     """What a worker answers from: its workspaces by name, the second it is, whether it serves, and its counters.
 
-    `provers` are those of the workspaces whose users have to be proven; of others' users the word is taken.
+    `reception` is there where a setting asks for more than devices say of themselves: proof of users, places.
 
     The one mutable reference of a worker: the syncer's changes go in by `Workspace.apply`, checks only read.
     """
 
-    __slots__ = ("counters", "now", "provers", "ready", "workspaces")
+    __slots__ = ("counters", "now", "ready", "reception", "workspaces")
 
     def __init__(
-        self, workspaces: Mapping[str, Workspace], counters: Counters, provers: Mapping[str, Prover] | None = None
+        self, workspaces: Mapping[str, Workspace], counters: Counters, reception: Reception | None = None
     ) -> None:
         self.workspaces = dict(workspaces)
-        self.provers = provers or {}
+        self.reception = reception
         self.ready = False
         self.now = 0
         self.counters = counters
 
-    def check(self, body: bytes, now: int, authorization: bytes = b"") -> bytes:
+    def check(self, body: bytes, now: int, sender: Sender = NOBODY) -> bytes:
         """Returns the answer to the body of a check.
 
         Args:
             body: as it came.
             now: seconds since 1970.
-            authorization: the value of the request's one Authorization field, where a workspace wants proof.
+            sender: of the request, where there is a reception.
 
         Raises:
             RefusedError: with the code that the device is told.
@@ -58,8 +59,8 @@ class Rules:
         self.counters.checks += 1
         if workspace.position is NOWHERE:
             raise RefusedError("no_ruleset", f"the rules of {question.workspace!r} have not arrived yet")
-        if question.workspace in self.provers:
-            device, is_proven = self.provers[question.workspace].identify(question.device, authorization, now)
+        if self.reception is not None:
+            device, is_proven = self.reception.receive(question.workspace, question.device, sender, now)
             return workspace.answer(replace(question, device=device), now, is_proven=is_proven)
         return workspace.answer(question, now)
 

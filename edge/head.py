@@ -6,7 +6,7 @@ pass, so that the few fields that decide can be looked for in the bytes, which i
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 import httptools
@@ -28,8 +28,6 @@ DOUBTFUL: Final = frozenset([b"content-", b"connection:", b"proxy-connection:", 
 # A head with these three once each, and a Content-Type of just that, needs no second look.
 USUAL_FIELDS: Final = frozenset([b"host", b"content-length", b"content-type"])
 USUAL_TYPE: Final = JSON.encode()
-# The field that proves a user, in a head in lower case. It decides nothing of how the head is read.
-AUTHORIZATION: Final = b"\r\nauthorization:"
 # How many combinations of usual lines are remembered, mostly one for each length of a body, and of how many lines: a
 # head that repeats one of them hundreds of times would fill the memory of a worker.
 MAX_REMEMBERED = 4_096
@@ -119,16 +117,30 @@ def read_head(data: bytes) -> tuple[int, bool, bool]:
     return read_length(fields[b"content-length"]), parser.should_keep_alive(), bool(fields.get(b"expect"))
 
 
-def find_authorization(head: bytes) -> bytes:
-    """Returns the value of the one Authorization field of a head that was judged; empty where there is none, or more.
+def find_fields(head: bytes, names: Iterable[bytes]) -> Mapping[bytes, Sequence[bytes]]:
+    """Returns the values of fields in a head that was judged, in their order; they decide nothing of how it is read.
 
-    `head` is from the request line to the line before the blank one.
+    Args:
+        head: from the request line to the line before the blank one.
+        names: in small letters; what is not there is not in what is returned.
     """
     lower = head.lower()
-    begin = lower.find(AUTHORIZATION)
-    if begin < 0 or lower.find(AUTHORIZATION, begin + 1) > 0:
-        return b""
-    return head[begin + len(AUTHORIZATION) :].partition(b"\r")[0].strip(b" \t")
+    found = {}
+    for name in names:
+        mark = b"\r\n%b:" % name
+        begin = lower.find(mark)
+        if begin >= 0:
+            found[name] = _read_values(head, lower, mark, begin)
+    return found
+
+
+def _read_values(head: bytes, lower: bytes, mark: bytes, begin: int) -> list[bytes]:
+    values = []
+    while begin >= 0:
+        begin += len(mark)
+        values.append(head[begin:].partition(b"\r")[0].strip(b" \t"))
+        begin = lower.find(mark, begin)
+    return values
 
 
 def _refuse_doubles(names: Iterable[bytes]) -> None:

@@ -9,12 +9,13 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Final, cast
 
-from edge.connection import Connections, FullError
+from edge.connection import Connections, FullError, name_peer
 from edge.errors import RefusedError
 from edge.exchange import CONTINUE, MAX_HEAD_BYTES, Rules
 from edge.frame import BLANK_LINE, find_head_end
-from edge.head import HeadReader, find_authorization
+from edge.head import HeadReader, find_fields
 from edge.response import Writer
+from edge.sender import NOBODY, Sender
 
 # Where a message does not begin the read, its head is judged alone.
 PIPELINED: Final = -1
@@ -39,6 +40,7 @@ class Lane(asyncio.Protocol):
         "_held",
         "_is_paused",
         "_needed",
+        "_peer",
         "_reader",
         "_retired",
         "_rules",
@@ -63,6 +65,7 @@ class Lane(asyncio.Protocol):
         self._hand_over = hand_over
         self._held = b""
         self._needed = 0
+        self._peer: str | None = None
         self._continued = self._is_paused = False
         self._retired = connections.is_draining
         self._transport: asyncio.Transport = cast("asyncio.Transport", None)
@@ -134,20 +137,27 @@ class Lane(asyncio.Protocol):
             if len(data) < stop:
                 self._needed = stop - begin
                 return data[begin:]
-            authorization = find_authorization(data[begin:end]) if self._rules.provers else b""
-            if not self._answer(data[start:stop], authorization, keeps_alive and not self._retired):
+            sender = NOBODY if self._rules.reception is None else self._describe(data[begin:end])
+            if not self._answer(data[start:stop], sender, keeps_alive and not self._retired):
                 return b""
             begin = stop
         rest = data[begin:]
         return rest if REQUEST_LINE.startswith(rest) else self._give_away(rest)
 
-    def _answer(self, body: bytes, authorization: bytes, keeps_alive: bool) -> bool:  # noqa: FBT001 - of the message being answered
+    def _describe(self, head: bytes) -> Sender:
+        """What the reception wants to know of a message's sender."""
+        reception = self._rules.reception
+        if self._peer is None:
+            self._peer = name_peer(self._transport)
+        return Sender(find_fields(head, reception.wanted if reception else ()), self._peer)
+
+    def _answer(self, body: bytes, sender: Sender, keeps_alive: bool) -> bool:  # noqa: FBT001 - of the message being answered
         """Answers one check; says whether the connection goes on."""
         rules, transport = self._rules, self._transport
         self._needed, self._continued = 0, False
         self.deadline = self._connections.idle_deadline
         try:
-            answer = rules.check(body, rules.now, authorization)
+            answer = rules.check(body, rules.now, sender)
         except RefusedError as error:
             rules.counters.refused += 1
             transport.write(self._writer.write_refusal(error, keeps_alive))

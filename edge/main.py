@@ -18,6 +18,7 @@ from aiohttp import web
 from channel import Feed
 from edge import parent
 from edge.admin import Host, make_admin
+from edge.atlas import open_database
 from edge.cache import Cache
 from edge.chain import Chain
 from edge.errors import CacheError
@@ -55,6 +56,7 @@ def run_edge(settings: EdgeSettings, config: Path | None) -> None:
     Guard.read(settings.admin_token_file)
     for path in settings.proof_keys.values():
         _check_key_set(path)
+    _check_database(settings.place_database)
     for name, path in settings.workspaces.items():
         _read_root(name, path)
     read_keys(settings.fingerprint_keys)
@@ -159,6 +161,15 @@ def _check_key_set(path: Path) -> None:
     try:
         read_key_set(path.read_bytes())
     except KeySetError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _check_database(path: Path | None) -> None:
+    if path is None:
+        return
+    try:
+        open_database(path).close()
+    except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
 

@@ -35,6 +35,7 @@ FIELDS: Final = (
     "proofs_verified",
     "proofs_refused",
     "proof_keys_problem",
+    "place_database_problem",
 )
 PAGE_BYTES: Final = mmap.PAGESIZE
 _LAYOUT = struct.Struct(f"<{len(FIELDS)}Q")
@@ -48,7 +49,8 @@ class Counters:
 
     `downloaded` to `fell_back` count the events of reports by outcome; they and all others only grow, except:
     `connections` is how many are open now; `load_us` is how long loading took at the start, in microseconds;
-    `proof_keys_problem` is how many key files could not be read anew.
+    `proof_keys_problem` is how many key files could not be read anew, `place_database_problem` 1 where its file could
+    not.
 
     `proven` are checks with a user that was proven, `proofs_refused` those with a token that proved nothing, and
     `proofs_verified` the signatures that were verified for them.
@@ -82,6 +84,7 @@ class Counters:
     proofs_verified: int
     proofs_refused: int
     proof_keys_problem: int
+    place_database_problem: int
 
     def mark_beat(self) -> None:
         """Says that the process is alive now."""

@@ -1,17 +1,20 @@
 """The edge's settings: one frozen dataclass, read once, every problem reported together."""
 
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from channel import ChannelError, Keys, connect
+from edge.place import MEMBERS, read_network
 from settings import read
 from settings.address import split_address
 
 SECTION = "edge"
 PREFIX = "GRAYWAVE_EDGE_"
 MAX_WORKERS = 256
+_is_header = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}").fullmatch
 
 
 def _setting(help_: str, **bounds: int) -> dict[str, object]:
@@ -47,6 +50,18 @@ class EdgeSettings:
     proof_audiences: Mapping[str, str] = field(
         default_factory=dict, metadata=_setting("the aud of each of these workspaces' tokens")
     )
+    trusted_proxies: tuple[str, ...] = field(
+        default=(), metadata=_setting("networks whose place headers and X-Forwarded-For are believed: 10.0.0.0/8")
+    )
+    place_headers: Mapping[str, str] = field(
+        default_factory=dict,
+        metadata=_setting("the headers in which a trusted proxy tells a device's country, region and city"),
+    )
+    place_database: Path | None = field(
+        default=None,
+        metadata=_setting("MaxMind database of cities, to find places by devices' addresses; empty for none"),
+    )
+    place_language: str = field(default="en", metadata=_setting("language of the cities' names from that database"))
     workers: int = field(
         default_factory=lambda: os.cpu_count() or 1,
         metadata=_setting("worker processes, best one a core", min=1, max=MAX_WORKERS),
@@ -88,6 +103,7 @@ class EdgeSettings:
         if not self.workspaces:
             yield "expected at least one workspace, got none"
         yield from self._find_proof_problems()
+        yield from self._find_place_problems()
 
     def _find_proof_problems(self) -> Iterator[str]:
         """Half of a proof is none: a token for another service would do."""
@@ -98,6 +114,16 @@ class EdgeSettings:
                 wanted = ", ".join(sorted(self.proof_keys)) or "none"
                 got = ", ".join(sorted(table)) or "none"
                 yield f"expected {field_name} for the workspaces of proof_keys, {wanted}, got {got}"
+
+    def _find_place_problems(self) -> Iterator[str]:
+        yield from _attempt(read_network, *self.trusted_proxies)
+        for member, header in self.place_headers.items():
+            if member not in MEMBERS:
+                yield f"expected place_headers for {', '.join(MEMBERS)}, got {member!r}"
+            if not _is_header(header):
+                yield f"expected a header's name for {member} in place_headers, got {header!r}"
+        if self.place_headers and not self.trusted_proxies:
+            yield "expected trusted_proxies where there are place_headers: nobody's are believed without"
 
 
 def _attempt(read: Callable[[str], object], *texts: str) -> Iterator[str]:

@@ -13,7 +13,7 @@ import signal
 import socket
 import time
 from collections import defaultdict
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from channel import Position
 from channel.envelope import cut_payload
 from edge.answer import Entry, Workspace, compile_entry
 from edge.app import Handler, make_app
+from edge.atlas import Atlas
 from edge.cache import Batch, CacheReader, Row
 from edge.chain import Chain
 from edge.connection import Connections
@@ -32,9 +33,13 @@ from edge.keyring import Keyring, make_provers
 from edge.kind import PROGRAM
 from edge.lane import Lane
 from edge.metrics import Counters
+from edge.place import Locator, read_network
+from edge.proof import Prover
+from edge.reception import Reception
 from edge.response import Writer
 from edge.settings import EdgeSettings
 from edge.tally import Outbox
+from edge.watch import Watch
 from ruleset import Binder, DocumentError, parse_program
 
 # Documents compiled before the loop gets its turn: about 3 ms, which no check notices.
@@ -155,12 +160,14 @@ class Worker:
         self._page = page
         self._counters = Counters()
         self._counters.pid = os.getpid()
+        provers, atlas = make_provers(settings), Atlas(settings.place_language)
         self._rules = Rules(
             {name: _pin_workspace(name, path) for name, path in settings.workspaces.items()},
             self._counters,
-            make_provers(settings),
+            make_reception(settings, provers, atlas),
         )
-        self._keyring = Keyring(settings, self._rules.provers, self._counters)
+        self._keyring = Keyring(settings, provers, self._counters)
+        self._atlas_file = settings.place_database and Watch(settings.place_database, atlas.follow)
         self._outbox = Outbox()
         self._connections = Connections(settings.max_connections, settings.max_peer_connections)
         self._writer = Writer()
@@ -248,10 +255,16 @@ class Worker:
         self._writer.tick(int(now))
         self._connections.tick(time.monotonic())
         self._keyring.tick(int(now))
+        self._look_at_atlas()
         self._counters.mark_beat()
         self._copy_counters()
         self._outbox.send(self._wake)
         follower.look()
+
+    def _look_at_atlas(self) -> None:
+        if self._atlas_file:
+            self._atlas_file.look()
+            self._counters.place_database_problem = int(bool(self._atlas_file.problem))
 
     def _copy_counters(self) -> None:
         self._counters.ready = int(self._rules.ready)
@@ -263,6 +276,16 @@ class Worker:
         self._connections.drain()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._connections.emptied.wait(), DRAIN_S)
+
+
+def make_reception(settings: EdgeSettings, provers: Mapping[str, Prover], atlas: Atlas) -> Reception | None:
+    """Returns what receives devices, None where no setting asks for more than they say of themselves."""
+    locator = None
+    if settings.place_headers or settings.place_database:
+        headers = {member: name.lower().encode("ascii") for member, name in settings.place_headers.items()}
+        proxies = [read_network(text) for text in settings.trusted_proxies]
+        locator = Locator(proxies, headers, atlas if settings.place_database else None)
+    return Reception(provers, locator) if provers or locator else None
 
 
 def _pin_workspace(name: str, root: Path) -> Workspace:

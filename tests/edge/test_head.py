@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 import edge.head
 from edge.errors import RefusedError
 from edge.frame import BLANK_LINE
-from edge.head import HeadReader, read_head
+from edge.head import HeadReader, find_fields, read_head
 
 REQUEST_LINE = b"POST /v1/check HTTP/1.1\r\n"
 HOST = b"Host: edge"
@@ -320,3 +320,19 @@ def test_memory_never_changes_a_verdict(drawn: list[bytes]) -> None:
     for data in drawn:
         head, _, body = data.partition(BLANK_LINE)  # the lane, too, takes the first blank line
         assert judge(reader, head, body) == judge_anew(head)
+
+
+@pytest.mark.parametrize(
+    ("head", "found"),
+    [
+        (b"POST / HTTP/1.1\r\nX-A: 1\r\nx-a:2 \r\nX-B:\t3\r", {b"x-a": [b"1", b"2"], b"x-b": [b"3"]}),
+        (b"POST / HTTP/1.1\r\nX-B: Bearer AbC", {b"x-b": [b"Bearer AbC"]}),
+        (b"POST /x-a: HTTP/1.1\r\nY: x-a: 1\r\nProxy-X-A: 1\r\nX-AA: 1\r", {}),
+        (b"POST / HTTP/1.1\r\nX-A:\r\nHost: x-a\r", {b"x-a": [b""]}),
+        (b"POST / HTTP/1.1\r", {}),
+    ],
+)
+def test_fields_that_are_wanted(head: bytes, found: dict[bytes, list[bytes]]) -> None:
+    """Fields are found by their whole names in any case, with all their values in their own case."""
+    assert find_fields(head, (b"x-a", b"x-b")) == found
+    assert find_fields(head, ()) == {}

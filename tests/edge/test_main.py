@@ -60,6 +60,13 @@ def test_key_set_that_is_none(settings: EdgeSettings, tmp_path: Path) -> None:
         main.run_edge(replace(settings, proof_keys={WORKSPACE: tmp_path / "keys.json"}, **tables), None)
 
 
+def test_database_that_is_none(settings: EdgeSettings, tmp_path: Path) -> None:
+    """A file that is no MaxMind database is told before anything starts."""
+    (tmp_path / "city.mmdb").write_bytes(b"no database")
+    with pytest.raises(ValueError, match=r"city\.mmdb: expected a MaxMind database"):
+        main.run_edge(replace(settings, place_database=tmp_path / "city.mmdb"), None)
+
+
 def test_folder_that_cannot_be_made(settings: EdgeSettings, tmp_path: Path) -> None:
     """A data folder that cannot be made is found out before anything is started."""
     with pytest.raises(NotADirectoryError):

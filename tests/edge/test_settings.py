@@ -135,3 +135,28 @@ def test_half_a_proof(name: str, value: str, message: str) -> None:
     """Keys without issuer or audience would take tokens that were made for others: refused, and so is the reverse."""
     with pytest.raises(SettingsError, match=message):
         read_settings(None, {**NEEDED, **PROVING, f"GRAYWAVE_EDGE_PROOF_{name}": value})
+
+
+def test_places() -> None:
+    """Proxies, their headers and a database are set together or apart."""
+    given = {"TRUSTED_PROXIES": "10.0.0.0/8, fd00::1", "PLACE_HEADERS": "country=CF-IPCountry", "PLACE_DATABASE": "/a"}
+    settings = read_settings(None, NEEDED | {f"GRAYWAVE_EDGE_{name}": value for name, value in given.items()})
+    assert settings.trusted_proxies == ("10.0.0.0/8", "fd00::1")
+    assert (settings.place_headers, settings.place_database) == ({"country": "CF-IPCountry"}, Path("/a"))
+
+
+@pytest.mark.parametrize(
+    ("proxies", "headers", "message"),
+    [
+        ("10.0.0.1/8", "", "expected a network like 10.0.0.0/8, got '10.0.0.1/8'"),
+        ("10.0.0.0/8", "town=X", "expected place_headers for country, region, city, got 'town'"),
+        ("10.0.0.0/8", "city=X Y", "expected a header's name for city in place_headers, got 'X Y'"),
+        ("10.0.0.0/8", "city=", "expected a header's name for city in place_headers, got ''"),
+        ("", "city=X-City", "expected trusted_proxies where there are place_headers"),
+    ],
+)
+def test_places_that_nobody_can_tell(proxies: str, headers: str, message: str) -> None:
+    """Networks, members and headers that are none are refused, and headers that nobody may send."""
+    given = {"GRAYWAVE_EDGE_TRUSTED_PROXIES": proxies, "GRAYWAVE_EDGE_PLACE_HEADERS": headers}
+    with pytest.raises(SettingsError, match=message):
+        read_settings(None, NEEDED | given)

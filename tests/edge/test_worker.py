@@ -8,6 +8,7 @@ import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,18 @@ import pytest
 from channel import NOWHERE, DocumentName, Position
 from edge import worker as worker_module
 from edge.answer import Workspace
+from edge.atlas import Atlas
 from edge.cache import FILE_NAME, Cache, CacheReader, Document
 from edge.exchange import Rules
-from edge.metrics import Counters, read_page
+from edge.metrics import PAGE_BYTES, Counters, read_page
 from edge.parent import bind
+from edge.proof import Prover
+from edge.sender import Sender
 from edge.settings import EdgeSettings
 from edge.tally import MAX_PAGE_BYTES
-from edge.worker import SLICE, Follower, Worker
+from edge.worker import SLICE, Follower, Worker, make_reception
+from ruleset import Device
+from tests.edge.cartographer import BONN, IN_HANGZHOU, write_database
 from tests.edge.press import (
     OTHER_PROGRAM,
     PATIENCE_S,
@@ -347,3 +353,40 @@ async def test_worker_that_fails_inside_ends(life: Life, monkeypatch: pytest.Mon
     life.waker.send(b"!")
     with pytest.raises(ZeroDivisionError):
         await asyncio.wait_for(life.task, 30)
+
+
+def test_reception_is_there_where_it_is_needed(settings: EdgeSettings, tmp_path: Path) -> None:
+    """Where no setting asks for more than devices say, nothing is done for it at a check."""
+    atlas = Atlas("en")
+    assert make_reception(settings, {}, atlas) is None
+    assert make_reception(replace(settings, trusted_proxies=("10.0.0.0/8",)), {}, atlas) is None
+    proving = make_reception(settings, {WORKSPACE: Prover("issuer", "audience")}, atlas)
+    headers = replace(settings, trusted_proxies=("10.0.0.0/8",), place_headers={"city": "X-City"})
+    database = replace(settings, place_database=tmp_path / "city.mmdb")
+    found = [proving, *[make_reception(each, {}, atlas) for each in (headers, database)]]
+    assert [each.wanted if each else None for each in found] == [
+        (b"authorization",),
+        (b"x-city",),
+        (b"x-forwarded-for",),
+    ]
+
+
+def test_database_is_followed(settings: EdgeSettings, tmp_path: Path) -> None:
+    """A worker reads its database at the first tick, and again when it has changed; a bad one is counted."""
+    path = write_database(tmp_path / "city.mmdb")
+    device, sender = Device(id="d1", platform="ios"), Sender({}, IN_HANGZHOU)
+    listener, wake = socket.socket(), socket.socket()
+    with listener, wake:
+        worker = Worker(replace(settings, place_database=path), listener, wake, mmap.mmap(-1, PAGE_BYTES))
+
+        def read_city() -> str | None:
+            worker._look_at_atlas()
+            assert worker._rules.reception
+            return worker._rules.reception.receive(WORKSPACE, device, sender, 0)[0].city
+
+        assert read_city() == "Hangzhou"
+        write_database(path, {"203.0.113.0/24": BONN})
+        assert (read_city(), worker._counters.place_database_problem) == ("Bonn", 0)
+        (tmp_path / "bad").write_bytes(b"no database")
+        (tmp_path / "bad").rename(path)
+        assert (read_city(), worker._counters.place_database_problem) == ("Bonn", 1)

@@ -8,6 +8,7 @@ import pytest
 
 from edge import proof
 from edge.proof import Doubt, Prover
+from edge.reception import Reception
 from tests.edge.passport import NOW, USER, BackEnd
 from tests.wire.client import Answer, Client, ask, make_check
 from tests.wire.conftest import make_packages, publish_usual
@@ -24,10 +25,15 @@ def prover(server: WireServer) -> Iterator[Prover]:
     document["releases"][0]["who"] = {"users": [USER]}
     server.publish([document], 1, 1, NOW)
     prover = BACK_END.make_prover()
-    server.call(lambda: setattr(server.rules, "provers", {"demo": prover}))
+    receive_by(server, {"demo": prover})
     yield prover
-    server.call(lambda: setattr(server.rules, "provers", {}))
+    server.call(lambda: setattr(server.rules, "reception", None))
     publish_usual(server)
+
+
+def receive_by(server: WireServer, provers: dict[str, Prover]) -> None:
+    """Lets the server want proof of these workspaces' users."""
+    server.call(lambda: setattr(server.rules, "reception", Reception(provers)))
 
 
 def make_body(user: str | None = USER) -> bytes:
@@ -93,7 +99,7 @@ def test_what_proves_nothing(server: WireServer, prover: Prover, fields: bytes) 
 
 def test_user_is_taken_at_its_word_where_no_proof_is_wanted(server: WireServer, prover: Prover) -> None:
     """Without keys for the workspace a token means nothing, and a user is who the device says."""
-    server.call(lambda: setattr(server.rules, "provers", {}))
+    receive_by(server, {})
     assert has_update(send(server, authorize(b"nonsense")))
     assert not has_update(send(server, authorize(BACK_END.sign()), None))
     assert prover.proven == 0
@@ -101,7 +107,7 @@ def test_user_is_taken_at_its_word_where_no_proof_is_wanted(server: WireServer, 
 
 def test_another_workspace_is_not_asked_for_proof(server: WireServer, prover: Prover) -> None:
     """Proof is a workspace's own matter."""
-    server.call(lambda: setattr(server.rules, "provers", {"empty": prover}))
+    receive_by(server, {"empty": prover})
     assert has_update(send(server, b""))
 
 
