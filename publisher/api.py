@@ -14,6 +14,7 @@ import orjson
 from aiohttp import web
 
 from channel import DocumentName, KeyNameError
+from channel.envelope import cut_payload
 from publisher.draft import Doubt
 from publisher.errors import (
     BadDocumentError,
@@ -31,11 +32,14 @@ from publisher.errors import (
 )
 from publisher.precondition import Precondition, is_listed, make_tag, read_tags
 from publisher.proposal import Wish
+from publisher.store import Record
 from publisher.writer import Outcome, Preview, Writer
 from ruleset.document import MAX_DOCUMENT_BYTES
 
 # A body that trickles in would hold its connection for ever. In seconds.
 BODY_TIMEOUT_S = 10.0
+
+MAX_DIGITS = 18
 
 # By whom it is to be mended, and how it is called on the wire; a code never changes.
 _ERRORS: Final[Mapping[type[PublisherError], tuple[int, str]]] = {
@@ -80,6 +84,8 @@ class Api:
         app.router.add_get("/healthz", self.show_health)
         app.router.add_get("/v1/documents", self.list_documents)
         app.router.add_get("/v1/documents/{kind}/{id}", self.read_document)
+        app.router.add_get("/v1/documents/{kind}/{id}/revisions", self.read_past)
+        app.router.add_get("/v1/documents/{kind}/{id}/revisions/{revision}", self.read_revision)
         app.router.add_put("/v1/documents/{kind}/{id}", self.put_document)
         return app
 
@@ -104,6 +110,19 @@ class Api:
         if known and is_listed(known, record.position.revision):
             return web.Response(status=304, headers=tag)
         return web.Response(body=record.signed.author, content_type="application/json", headers=tag)
+
+    async def read_revision(self, request: web.Request) -> web.Response:
+        """Answers a document in the form in which it was published under a revision."""
+        _read_query(request)
+        revision = _read_number("revision", request.match_info["revision"])
+        return _answer_published(await self._writer.find_revision(_read_name(request), revision))
+
+    async def read_past(self, request: web.Request) -> web.Response:
+        """Answers a document in the form in which it was published last at a time."""
+        name, equals, text = request.query_string.partition("=")
+        if (name, equals) != ("at", "="):
+            raise BadRequestError(f"expected query at=<seconds since 1970>, got {request.query_string[:100]!r}")
+        return _answer_published(await self._writer.find_past(_read_name(request), _read_number("at", text)))
 
     async def put_document(self, request: web.Request) -> web.Response:
         """Publishes a document, or says what publishing it would do."""
@@ -154,6 +173,12 @@ def _describe_error(code: str, message: str, **more: str) -> dict[str, Any]:
     return {"error": {"code": code, "message": message, **more}}
 
 
+def _answer_published(record: Record) -> web.Response:
+    tag = {"ETag": make_tag(record.position.revision)}
+    body = cut_payload(record.signed.envelope)
+    return web.Response(body=body, content_type="application/json", headers=tag)
+
+
 def _answer_outcome(name: DocumentName, outcome: Outcome) -> web.Response:
     body = {
         **_describe(name, *outcome.position),
@@ -201,6 +226,13 @@ def _read_name(request: web.Request) -> DocumentName:
         return DocumentName.of(request.match_info["kind"], request.match_info["id"])
     except KeyNameError as error:
         raise UnknownDocumentError(str(error)) from error
+
+
+def _read_number(what: str, text: str) -> int:
+    # int() of a long text of digits takes quadratic time; sqlite takes 63 bits.
+    if not (text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS):
+        raise BadRequestError(f"expected {what} as a number of at most {MAX_DIGITS} digits, got {text[:100]!r}")
+    return int(text)
 
 
 async def _read_body(request: web.Request) -> bytes:

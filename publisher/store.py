@@ -197,6 +197,16 @@ class Store:
                 *name,
             )
 
+    def find_revision(self, name: DocumentName, revision: int) -> Record | None:
+        """Returns a document as it was published under a revision, in the newest epoch that has it, if any."""
+        with _report():
+            return self._find_past(name, "revision = ?", "epoch DESC", revision)
+
+    def find_past(self, name: DocumentName, at: int) -> Record | None:
+        """Returns a document as it was published last at a time in seconds; None where that is not kept (any more)."""
+        with _report():
+            return self._find_past(name, "at <= ?", "epoch DESC, revision DESC", at)
+
     def read_pending(self, limit: int = -1) -> list[Record]:
         """Returns the documents with a revision that Redis was never known to hold, oldest first."""
         with _report():
@@ -324,6 +334,11 @@ class Store:
 
     def _find(self, name: DocumentName) -> Record | None:
         return next(iter(self._records(f"{_CURRENT} WHERE d.kind = ? AND d.id = ?", *name)), None)
+
+    def _find_past(self, name: DocumentName, where: str, order: str, value: int) -> Record | None:
+        columns = "kind, id, epoch, revision, author, envelope, renew_at, root"
+        sql = f"SELECT {columns} FROM revision WHERE kind = ? AND id = ? AND {where} ORDER BY {order} LIMIT 1"  # noqa: S608, constants
+        return next(iter(self._records(sql, *name, value)), None)
 
     def _is_sent(self, record: Record) -> bool:
         sql = "SELECT sent_epoch, sent_revision FROM document WHERE kind = ? AND id = ?"

@@ -189,6 +189,20 @@ class Writer:
             raise UnknownDocumentError(f"expected the name of a document, got {name}")
         return found
 
+    async def find_revision(self, name: DocumentName, revision: int) -> Record:
+        """Returns a document as it was published under a revision; raises what `find` raises."""
+        found = await self._run(self._store.find_revision, name, revision)
+        if found is None:
+            raise UnknownDocumentError(f"expected a revision that is kept of {name}, got {revision}")
+        return found
+
+    async def find_past(self, name: DocumentName, at: int) -> Record:
+        """Returns a document as it was published last at a time in seconds; raises what `find` raises."""
+        found = await self._run(self._store.find_past, name, at)
+        if found is None:
+            raise UnknownDocumentError(f"expected a time since which revisions of {name} are kept, got {at}")
+        return found
+
     async def list(self) -> list[tuple[DocumentName, Position]]:
         """Returns the name and position of every document, by name; raises StoreError."""
         return await self._run(self._store.read_all)

@@ -75,6 +75,43 @@ async def test_known_copy_is_not_sent_again(author: Any, workshop: Any) -> None:
     assert (await author.ask("GET", PATH, If_None_Match='"2"')).status == 200
 
 
+async def test_earlier_revisions_are_read_as_published(author: Any, workshop: Any, clock: Any) -> None:
+    """By number or time, with what the publisher has added, and with the tag of that revision."""
+    await author.put(workshop.document(poll_after=60))
+    first = clock.now
+    clock.now += 100
+    await author.put(workshop.document(poll_after=90), If_Match='"1"')
+    for place in ("revisions/1", f"revisions?at={first + 99}"):
+        answer = await author.ask("GET", f"{PATH}/{place}")
+        assert (answer.status, answer.headers["ETag"], answer.headers["Content-Type"]) == (
+            200,
+            '"1"',
+            "application/json",
+        )
+        assert (answer.json["poll_after"], answer.json["revision"], answer.json["workspace"]) == (60, 1, "demo")
+        assert answer.json["offers"]["install"]
+    assert (await author.ask("GET", f"{PATH}/revisions?at={first + 100}")).json["revision"] == 2
+
+
+@pytest.mark.parametrize(
+    ("place", "status", "message"),
+    [
+        ("revisions/9", 404, f"expected a revision that is kept of program:{PROGRAM}, got 9"),
+        ("revisions/+1", 400, "expected revision as a number of at most 18 digits, got '+1'"),
+        ("revisions/" + "9" * 19, 400, f"expected revision as a number of at most 18 digits, got '{'9' * 19}'"),
+        ("revisions?at=0", 404, f"expected a time since which revisions of program:{PROGRAM} are kept, got 0"),
+        ("revisions?at=now", 400, "expected at as a number of at most 18 digits, got 'now'"),
+        ("revisions?to=1", 400, "expected query at=<seconds since 1970>, got 'to=1'"),
+        ("revisions/1?at=1", 400, "expected no query, got 'at=1'"),
+    ],
+)
+async def test_revisions_that_are_not_there(author: Any, workshop: Any, place: str, status: int, message: str) -> None:
+    """What is not kept is not found, and what is no number is refused."""
+    await author.put(workshop.document())
+    answer = await author.ask("GET", f"{PATH}/{place}")
+    assert (answer.error[0], answer.error[2]) == (status, message)
+
+
 async def test_documents_are_listed(author: Any, workshop: Any) -> None:
     """All documents are listed by name with their positions."""
     assert (await author.ask("GET", "/v1/documents")).json == {"documents": []}

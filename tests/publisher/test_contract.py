@@ -104,7 +104,7 @@ async def test_commands_of_the_page(publisher: Any, workshop: Any, tmp_path: Pat
     (tmp_path / "program.json").write_text(json.dumps(workshop.document(release, poll_after=300)))
     environment = {"PUBLISHER": publisher.url, "TOKEN": TOKEN, "PATH": "/usr/bin:/bin"}
     commands = _COMMAND.findall(page)
-    assert len(commands) == page.count("```sh\n") == 8
+    assert len(commands) == page.count("```sh\n") == 9
     for script, wanted in commands:
         code, output = await run_shell(script, tmp_path, environment)
         assert code == 0, (script, output)

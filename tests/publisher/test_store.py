@@ -189,6 +189,24 @@ def test_history_is_kept_newest_first(store: Store) -> None:
     assert store.read_history(P1) == records[::-1]
 
 
+def test_a_revision_is_found(store: Store) -> None:
+    """A revision that is kept is found by its number, that of the newest epoch where there are several."""
+    first, other, second = (commit(store, name) for name in (P1, P2, P1))
+    assert [store.find_revision(P1, n) for n in (1, 2, 3, 4)] == [first, None, second, None]
+    assert store.find_revision(P2, 2) == other
+    adopted = Record(P1, Position(2, 1), Signed(b"author", b"sealed", renew_at=2_000))
+    store.adopt([adopted], Position(2, 1), lambda *_: sign(None, START), 2_000)
+    assert store.find_revision(P1, 1) == adopted
+
+
+def test_what_was_published_at_a_time_is_found(store: Store) -> None:
+    """The last revision that had been published by then; none before the first."""
+    records = [store.commit(P1, sign, now=now) for now in (1_000, 2_000, 2_000)]
+    found = [store.find_past(P1, at) for at in (999, 1_000, 1_999, 2_000, 9_999)]
+    assert found == [None, records[0], records[0], records[2], records[2]]
+    assert store.find_past(P2, 9_999) is None
+
+
 def test_history_is_bounded(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only the last revisions are kept, a document at a time, and what Redis has in any case."""
     assert HISTORY_LENGTH == 1_000
