@@ -156,6 +156,12 @@ class Cache:
         found = self._read(query, workspace, *name)
         return Position(*found[0]) if found else None
 
+    def read_envelope(self, workspace: str, name: DocumentName) -> bytes | None:
+        """Returns the signed bytes of one document; None where it is not there, or damaged."""
+        query = "SELECT envelope, digest FROM document WHERE workspace = ? AND kind = ? AND id = ?"
+        found = self._read(query, workspace, *name)
+        return found[0][0] if found and _fits(*found[0]) else None
+
     def read_progress(self, workspace: str) -> Position:
         """Returns how far a workspace has come, 0-0 where nothing was ever written."""
         found = self._read("SELECT epoch, revision FROM progress WHERE workspace = ?", workspace)

@@ -23,12 +23,14 @@ from edge.cache import Cache
 from edge.chain import Chain
 from edge.errors import CacheError
 from edge.guard import Guard, TokenFileError
+from edge.inquiry import Inquiry
 from edge.metrics import keep_beating, open_page
 from edge.proof import KeySetError, read_key_set
 from edge.settings import EdgeSettings, read_settings
 from edge.syncer import WorkspaceSync
 from edge.tally import MAX_PAGE_BYTES, Tally
 from edge.worker import Worker
+from ruleset import NOTHING_KNOWN
 from settings import SettingsError
 from settings.address import split_address
 from settings.key import read_keys
@@ -112,7 +114,8 @@ async def _run_syncer(settings: EdgeSettings, spec: Mapping[str, Any]) -> None:
         loop.add_reader(each, _hear, each, tally)
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     loop.add_signal_handler(signal.SIGUSR1, setattr, host, "is_draining", True)  # noqa: FBT003 - setattr's own
-    admin = make_admin(host, Guard.read(settings.admin_token_file))
+    inquiry = Inquiry(cache, lambda _workspace: NOTHING_KNOWN, states, settings.proof_keys)
+    admin = make_admin(host, Guard.read(settings.admin_token_file), inquiry.list_routes())
     runner = web.AppRunner(admin, access_log=None, shutdown_timeout=ADMIN_STOP_S)
     await runner.setup()
     await web.SockSite(runner, socket.socket(fileno=spec["admin"])).start()
