@@ -13,6 +13,7 @@ from typing import Final
 
 from aiohttp import web
 
+from edge.audience import Opened
 from edge.cache import Cache
 from edge.errors import CacheError
 from edge.guard import Guard
@@ -24,14 +25,24 @@ from edge.tally import Tally
 FRESH_S = 5
 # A worker that has not applied a row for this long does not follow.
 LAG_S = 1.0
-_GAUGES = ("connections", "cursor", "ready", "load_us", "proof_keys_problem", "place_database_problem")
+_GAUGES = (
+    "broken_audiences",
+    "connections",
+    "cursor",
+    "ready",
+    "load_us",
+    "proof_keys_problem",
+    "place_database_problem",
+)
 _PROVEN = "proven: a user id counts where a token of the back end names it"
 _UNPROVEN = "unproven: user ids are taken as devices say them"
 _NOT_METRICS = ("beat", "pid")
 _STATE_GAUGES: Final[Mapping[str, Callable[[State], int]]] = {
     "epoch": lambda state: state.position.epoch,
     "revision": lambda state: state.position.revision,
-    "refused_documents": lambda state: len(state.refused),
+    "refused_documents": lambda state: len(state.list_refused()),
+    "waiting_documents": lambda state: len(state.list_waiting()),
+    "broken_audience_documents": lambda state: state.table.broken,
     "source_problem": lambda state: int(bool(state.problem)),
     "head_expires_timestamp_seconds": lambda state: state.head_expires,
     "root": lambda state: state.root.number,
@@ -150,7 +161,22 @@ def _tell_state(state: State, now: float) -> dict[str, object]:
             "expires": state.root.expires,
             "problem": state.root_problem,
         },
-        "refused": state.refused,
+        "refused": state.list_refused(),
+        "waiting": state.list_waiting(),
+        "audiences": {name: _tell_audience(opened) for name, opened in sorted(state.table.opened.items())},
+    }
+
+
+def _tell_audience(opened: Opened) -> dict[str, object]:
+    """An audience as a host has it; with a problem it holds nobody."""
+    document = opened.document
+    return {
+        "epoch": document.epoch,
+        "revision": document.revision,
+        "users": document.count,
+        "patterns": len(document.patterns),
+        "removed": document.removed,
+        "problem": opened.problem,
     }
 
 

@@ -162,6 +162,12 @@ class Cache:
         found = self._read(query, workspace, *name)
         return found[0][0] if found and _fits(*found[0]) else None
 
+    def read_envelopes(self, workspace: str, kind: str) -> list[tuple[str, bytes]]:
+        """Returns the id and the signed bytes of every document of a kind; damaged ones are left out."""
+        query = "SELECT id, envelope, digest FROM document WHERE workspace = ? AND kind = ? ORDER BY id"
+        rows = self._read(query, workspace, kind)
+        return [(id_, envelope) for id_, envelope, digest in rows if _fits(envelope, digest)]
+
     def read_progress(self, workspace: str) -> Position:
         """Returns how far a workspace has come, 0-0 where nothing was ever written."""
         found = self._read("SELECT epoch, revision FROM progress WHERE workspace = ?", workspace)

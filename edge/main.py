@@ -19,18 +19,21 @@ from channel import Feed
 from edge import parent
 from edge.admin import Host, make_admin
 from edge.atlas import open_database
+from edge.audience import Opener
 from edge.cache import Cache
 from edge.chain import Chain
 from edge.errors import CacheError
+from edge.file import Store
 from edge.guard import Guard, TokenFileError
 from edge.inquiry import Inquiry
+from edge.library import Library, Source
 from edge.metrics import keep_beating, open_page
 from edge.proof import KeySetError, read_key_set
 from edge.settings import EdgeSettings, read_settings
 from edge.syncer import WorkspaceSync
 from edge.tally import MAX_PAGE_BYTES, Tally
 from edge.worker import Worker
-from ruleset import NOTHING_KNOWN
+from ruleset import Circumstances
 from settings import SettingsError
 from settings.address import split_address
 from settings.key import read_keys
@@ -105,7 +108,11 @@ async def _run_syncer(settings: EdgeSettings, spec: Mapping[str, Any]) -> None:
     cache = Cache(settings.data)
     wakes, tally = [socket.socket(fileno=descriptor) for descriptor in spec["wakes"]], Tally()
     wake = _make_wake(wakes)
-    syncs = {name: _make_sync(name, path, settings, cache, wake) for name, path in settings.workspaces.items()}
+    syncs: dict[str, WorkspaceSync] = {}
+    library = _make_library(settings, wake, syncs)
+    syncs |= {
+        name: _make_sync(name, path, settings, cache, library, wake) for name, path in settings.workspaces.items()
+    }
     states = {name: sync.state for name, sync in syncs.items()}
     host = Host([open_page(page) for page in spec["pages"]], states, cache, tally, settings.proof_keys)
     stop = asyncio.Event()
@@ -114,12 +121,12 @@ async def _run_syncer(settings: EdgeSettings, spec: Mapping[str, Any]) -> None:
         loop.add_reader(each, _hear, each, tally)
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     loop.add_signal_handler(signal.SIGUSR1, setattr, host, "is_draining", True)  # noqa: FBT003 - setattr's own
-    inquiry = Inquiry(cache, lambda _workspace: NOTHING_KNOWN, states, settings.proof_keys)
+    inquiry = Inquiry(cache, lambda name: Circumstances(states[name].table.audiences, {}), states, settings.proof_keys)
     admin = make_admin(host, Guard.read(settings.admin_token_file), inquiry.list_routes())
     runner = web.AppRunner(admin, access_log=None, shutdown_timeout=ADMIN_STOP_S)
     await runner.setup()
     await web.SockSite(runner, socket.socket(fileno=spec["admin"])).start()
-    tasks = [asyncio.create_task(sync.run()) for sync in syncs.values()]
+    tasks = [asyncio.create_task(work) for work in (library.run(), *(sync.run() for sync in syncs.values()))]
     tasks.append(asyncio.create_task(keep_beating(open_page(spec["page"]))))
     for task in tasks:
         task.add_done_callback(lambda _: stop.set())  # none ends by itself: what fails here begins anew
@@ -155,9 +162,21 @@ def _hear(worker: socket.socket, tally: Tally) -> None:
         tally.take(worker.recv(MAX_PAGE_BYTES, socket.MSG_DONTWAIT))
 
 
-def _make_sync(name: str, path: Path, settings: EdgeSettings, cache: Cache, wake: Callable[[], None]) -> WorkspaceSync:
+def _make_library(settings: EdgeSettings, wake: Callable[[], None], syncs: Mapping[str, WorkspaceSync]) -> Library:
+    def tell() -> None:
+        wake()  # a file that was missing may be one of a document that workers have
+        for sync in syncs.values():
+            sync.hint()
+
+    opener = Opener(settings.data, read_keys(settings.fingerprint_keys))
+    return Library(settings.data, Source(Store(settings.store), settings.files), opener, tell)
+
+
+def _make_sync(  # noqa: PLR0913, PLR0917 - it brings all of these together
+    name: str, path: Path, settings: EdgeSettings, cache: Cache, library: Library, wake: Callable[[], None]
+) -> WorkspaceSync:
     pinned = _read_root(name, path)
-    return WorkspaceSync(name, pinned, Feed(settings.redis, name, pinned.root.keys("channel")), cache, wake)
+    return WorkspaceSync(name, pinned, Feed(settings.redis, name, pinned.root.keys("channel")), cache, library, wake)
 
 
 def _check_key_set(path: Path) -> None:

@@ -29,6 +29,7 @@ FIELDS: Final = (
     "connections",
     "changes",
     "broken_rows",
+    "broken_audiences",
     "cursor",
     "load_us",
     "proven",
@@ -50,7 +51,7 @@ class Counters:
     `downloaded` to `fell_back` count the events of reports by outcome; they and all others only grow, except:
     `connections` is how many are open now; `load_us` is how long loading took at the start, in microseconds;
     `proof_keys_problem` is how many key files could not be read anew, `place_database_problem` 1 where its file could
-    not.
+    not; `broken_audiences` is how many hold nobody, because their key is unknown or their file cannot be used.
 
     `proven` are checks with a user that was proven, `proofs_refused` those with a token that proved nothing, and
     `proofs_verified` the signatures that were verified for them.
@@ -78,6 +79,7 @@ class Counters:
     connections: int
     changes: int
     broken_rows: int
+    broken_audiences: int
     cursor: int
     load_us: int
     proven: int

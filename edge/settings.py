@@ -73,6 +73,9 @@ class EdgeSettings:
     fingerprint_keys: Mapping[str, Path] = field(
         default_factory=dict, metadata=_setting("files of the keys of audiences and windows, by the key's id")
     )
+    files: str = field(
+        default="", metadata=_setting("where audiences' files are, whose url has no host: https://cdn.example")
+    )
     max_connections: int = field(
         default=15_000, metadata=_setting("open connections a worker may have", min=1, max=1_000_000)
     )
@@ -98,6 +101,8 @@ class EdgeSettings:
     def _find_problems(self) -> Iterator[str]:
         yield from _attempt(split_address, self.listen, self.admin)
         yield from _attempt(Keys.of, *self.workspaces)
+        if self.files:
+            yield from _attempt(_check_base, self.files)
         # Made and not used: it reaches for nothing before it is asked something.
         yield from _attempt(lambda url: connect(url, 1.0), self.redis)
         if not self.workspaces:
@@ -124,6 +129,11 @@ class EdgeSettings:
                 yield f"expected a header's name for {member} in place_headers, got {header!r}"
         if self.place_headers and not self.trusted_proxies:
             yield "expected trusted_proxies where there are place_headers: nobody's are believed without"
+
+
+def _check_base(base: str) -> None:
+    if not re.fullmatch(r"https?://[^/?#@\s]+(/[^?#\s]*[^/?#\s])?", base):
+        raise ValueError(f"expected files like https://cdn.example, without a slash at the end, got {base[:100]!r}")
 
 
 def _attempt(read: Callable[[str], object], *texts: str) -> Iterator[str]:

@@ -9,7 +9,7 @@ import contextlib
 import logging
 import random
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from channel import (
@@ -29,11 +29,14 @@ from channel import (
     judge_head,
     open_envelope,
 )
+from channel.envelope import cut_payload
+from edge.audience import Table
 from edge.cache import Cache, Document, Refusal
 from edge.chain import Chain
 from edge.errors import CacheDamageError, CacheError
-from edge.kind import find_kind
-from ruleset import DocumentError
+from edge.kind import AUDIENCE, find_kind
+from edge.library import File, Library, Need
+from ruleset import AudienceDocument, DocumentError, parse_audience
 from trust import Root, RootError
 
 # The first change is applied at once; those that follow within this time are applied together.
@@ -41,6 +44,8 @@ GATHER_S = 0.02
 # Even where no hint arrives the head is looked at this often, with jitter, so that hosts do not ask in step.
 LOOK_S = 10.0
 LOOK_JITTER = 0.3
+# What the reason of a document begins with that is good and waits for its file; it is no refusal, and looked at again.
+WAITING = "waiting for its file: "
 # Documents verified and written at once: a longer stretch would keep the admin listener waiting.
 CHUNK = 50
 # Roots taken at one look: whoever can write to Redis and has a root key could else keep the syncer verifying for ever.
@@ -53,18 +58,29 @@ _log = logging.getLogger("graywave.edge")
 class State:
     """How a workspace stands, for people: where it is, and what its source is like.
 
+    `refused` has what was not taken, with reasons; those that begin with WAITING are of documents whose file is on its
+    way. `table` has the audiences that were taken, as the workers open them.
     `root` is the newest root that is believed, `root_problem` what is wrong with the one that should follow it.
     `looked_at` is in seconds of the monotonic clock, `head_expires` since 1970.
     """
 
     position: Position
     root: Root
+    table: Table
     standing: str = "unknown"
     problem: str = ""
     root_problem: str = ""
     looked_at: float = 0.0
     head_expires: int = 0
     refused: list[dict[str, str]] = field(default_factory=list)
+
+    def list_refused(self) -> list[dict[str, str]]:
+        """Returns the documents that were not taken because something is wrong with them."""
+        return [refusal for refusal in self.refused if not refusal["reason"].startswith(WAITING)]
+
+    def list_waiting(self) -> list[dict[str, str]]:
+        """Returns the documents that are good and wait for their file."""
+        return [refusal for refusal in self.refused if refusal["reason"].startswith(WAITING)]
 
 
 def judge_document(
@@ -109,10 +125,13 @@ class WorkspaceSync:
         pinned: whom to believe first of all; roots in the cache and the feed that follow are believed, too.
         feed: where it comes from.
         cache: where it goes.
+        library: brings the files of audiences.
         wake: called when the cache has something new.
     """
 
-    def __init__(self, name: str, pinned: Chain, feed: Feed, cache: Cache, wake: Callable[[], None]) -> None:
+    def __init__(  # noqa: PLR0913, PLR0917 - it brings all of these together
+        self, name: str, pinned: Chain, feed: Feed, cache: Cache, library: Library, wake: Callable[[], None]
+    ) -> None:
         self._name = name
         self._written = cache.read_roots(name)
         self._chain = pinned.follow(self._written)
@@ -120,7 +139,11 @@ class WorkspaceSync:
         self._cache = cache
         self._wake = wake
         self._hinted = asyncio.Event()
-        self.state = State(cache.read_progress(name), self._chain.root, refused=cache.read_refused(name))
+        self._library = library
+        self._waiting: dict[DocumentName, bytes] = {}
+        table = Table(name, library.opener)
+        self.state = State(cache.read_progress(name), self._chain.root, table, refused=cache.read_refused(name))
+        self._hold(cache.read_envelopes(name, AUDIENCE))
         self._believe()
 
     async def run(self) -> None:
@@ -152,8 +175,23 @@ class WorkspaceSync:
         while True:
             await self._hinted.wait()
             self._hinted.clear()
+            self.take_arrived()
             await self.look()
             await asyncio.sleep(GATHER_S)
+
+    def hint(self) -> None:
+        """There may be something new: in Redis, or a file that a document has waited for."""
+        self._hinted.set()
+
+    def take_arrived(self) -> None:
+        """Takes documents whose file has come, also while Redis is away; looks again at audiences that had none."""
+        try:
+            self._write(list(self._waiting.items()), None)
+        except CacheDamageError:
+            raise
+        except CacheError as error:
+            _log.warning("workspace %s: %s", self._name, error)
+        self.state.table.put({})
 
     async def look(self) -> None:
         """Looks at the head once, and takes what is new; problems go to the state and, when they change, to the log.
@@ -277,10 +315,38 @@ class WorkspaceSync:
         if not (documents or refused or settled or progress):
             return
         for name, position, reason in refused:
-            _log.error("workspace %s: %s at %s refused: %s", self._name, name, position, reason)
+            level, words = (logging.INFO, "is") if reason.startswith(WAITING) else (logging.ERROR, "refused:")
+            _log.log(level, "workspace %s: %s at %s %s %s", self._name, name, position, words, reason)
         self._cache.write(self._name, documents, refused, progress, settled)
+        self._hold([(document.name.id, document.envelope) for document in documents if document.name.kind == AUDIENCE])
         self.state.refused = self._cache.read_refused(self._name)
         self._wake()
 
     def _judge(self, name: DocumentName, envelope: bytes | None) -> Document | Refusal | None:
-        return judge_document(envelope, self._name, name, self._chain.root, self._cache.read_position(self._name, name))
+        held = self._cache.read_position(self._name, name)
+        judged = judge_document(envelope, self._name, name, self._chain.root, held)
+        return self._wait_for_file(name, judged) if name.kind == AUDIENCE else judged
+
+    def _wait_for_file(self, name: DocumentName, judged: Document | Refusal | None) -> Document | Refusal | None:
+        """An audience is taken once its file is here; until then the one before it stays."""
+        file = File.of(parse_audience(cut_payload(judged.envelope))) if isinstance(judged, Document) else None
+        is_waiting = file is not None and not self._library.has(file)
+        self._library.need(Need(self._name, name.id, is_waiting=True), file if is_waiting else None)
+        if file is None or not is_waiting or not isinstance(judged, Document):
+            self._waiting.pop(name, None)
+            return judged
+        self._waiting[name] = judged.envelope
+        return Refusal(name, judged.position, WAITING + self._library.explain(file))
+
+    def _hold(self, envelopes: Iterable[tuple[str, bytes]]) -> None:
+        """Opens the audiences that edge.db has, and says which files they need."""
+        documents = dict(_read_audiences(envelopes))
+        for id_, document in documents.items():
+            self._library.need(Need(self._name, id_, is_waiting=False), File.of(document))
+        self.state.table.put(documents)
+
+
+def _read_audiences(envelopes: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, AudienceDocument]]:
+    for id_, envelope in envelopes:
+        with contextlib.suppress(DocumentError):  # written by another version: the workers say what they think of it
+            yield id_, parse_audience(cut_payload(envelope))

@@ -24,13 +24,14 @@ from channel.envelope import cut_payload
 from edge.answer import Entry, Workspace, compile_entry
 from edge.app import Handler, make_app
 from edge.atlas import Atlas
+from edge.audience import Opener, Table
 from edge.cache import Batch, CacheReader, Row
 from edge.chain import Chain
 from edge.connection import Connections
 from edge.exchange import Rules
 from edge.head import HeadReader
 from edge.keyring import Keyring, make_provers
-from edge.kind import PROGRAM
+from edge.kind import AUDIENCE, PROGRAM
 from edge.lane import Lane
 from edge.metrics import Counters
 from edge.place import Locator, read_network
@@ -40,7 +41,8 @@ from edge.response import Writer
 from edge.settings import EdgeSettings
 from edge.tally import Outbox
 from edge.watch import Watch
-from ruleset import Binder, DocumentError, parse_program
+from ruleset import AudienceDocument, Binder, DocumentError, parse_audience, parse_program
+from settings.key import read_keys
 
 # Documents compiled before the loop gets its turn: about 3 ms, which no check notices.
 SLICE = 20
@@ -61,12 +63,14 @@ class Follower:
     Args:
         reader: the file.
         rules: where changes are applied.
-        note: called when they are.
+        opener: opens audiences.
+        note: called when changes are applied.
     """
 
-    def __init__(self, reader: CacheReader, rules: Rules, note: Callable[[], None]) -> None:
+    def __init__(self, reader: CacheReader, rules: Rules, opener: Opener, note: Callable[[], None]) -> None:
         self._reader = reader
         self._rules = rules
+        self._tables = {name: Table(name, opener) for name in rules.workspaces}
         self._note = note
         self._binder = Binder()
         self._last = 0
@@ -91,6 +95,7 @@ class Follower:
     async def catch_up(self) -> None:
         """Reads what is new, compiles it in slices, and applies it in one step."""
         changed: dict[str, dict[str, Entry]] = defaultdict(dict)
+        listed: dict[str, dict[str, AudienceDocument]] = defaultdict(dict)
         progress: dict[str, Position] = {}
         roots: dict[str, dict[int, bytes]] = {}
         batch = Batch([], {}, {}, self._last, is_whole=False)
@@ -98,8 +103,9 @@ class Follower:
             batch = self._reader.read(batch.last)
             progress |= batch.progress
             roots |= batch.roots
-            await self._compile_all(batch.rows, changed)
+            await self._compile_all(batch.rows, changed, listed)
         self._follow_roots(roots)
+        self._surround(listed)
         self._apply(changed, progress)
         self._last = self._rules.counters.cursor = batch.last
         self._note()
@@ -109,6 +115,14 @@ class Follower:
             workspace = self._rules.workspaces.get(name)
             if workspace is not None:
                 workspace.follow_roots(documents)
+
+    def _surround(self, listed: Mapping[str, Mapping[str, AudienceDocument]]) -> None:
+        """Replaces the audiences of a workspace where one has changed, or its file has come or gone."""
+        for name, table in self._tables.items():
+            audiences = table.put(listed.get(name, {}))
+            if audiences is not None:
+                self._rules.workspaces[name].surround(audiences=audiences)
+        self._rules.counters.broken_audiences = sum(table.broken for table in self._tables.values())
 
     def _apply(self, changed: dict[str, dict[str, Entry]], progress: dict[str, Position]) -> None:
         for name in changed.keys() | progress.keys():
@@ -120,21 +134,30 @@ class Follower:
             workspace.apply(entries, position)
             self._rules.counters.changes += len(entries)
 
-    async def _compile_all(self, rows: Sequence[Row], changed: dict[str, dict[str, Entry]]) -> None:
+    async def _compile_all(
+        self,
+        rows: Sequence[Row],
+        changed: dict[str, dict[str, Entry]],
+        listed: dict[str, dict[str, AudienceDocument]],
+    ) -> None:
         for i, row in enumerate(rows):
             if i % SLICE == SLICE - 1:
                 await asyncio.sleep(0)
-            entry = self._compile(row)
-            if entry is not None:
-                changed[row.workspace][row.name.id] = entry
+            made = self._compile(row)
+            if isinstance(made, Entry):
+                changed[row.workspace][row.name.id] = made
+            elif made is not None:
+                listed[row.workspace][row.name.id] = made
 
-    def _compile(self, row: Row) -> Entry | None:
+    def _compile(self, row: Row) -> Entry | AudienceDocument | None:
         """A row that cannot be read leaves what is in memory as it is."""
-        if row.name.kind != PROGRAM:
+        if row.name.kind not in {PROGRAM, AUDIENCE}:
             return None
         problem = "its digest does not fit"
         if row.envelope is not None:
             try:
+                if row.name.kind == AUDIENCE:
+                    return parse_audience(cut_payload(row.envelope))
                 return compile_entry(parse_program(cut_payload(row.envelope)), self._binder.open_sheet())
             except Exception as error:  # noqa: BLE001 - one document that surprises must not keep out all others
                 problem = str(error) if isinstance(error, DocumentError) else repr(error)
@@ -178,7 +201,8 @@ class Worker:
         """Loads, serves until SIGTERM, then ends in good order."""
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self._stop.set)
-        follower = Follower(CacheReader(self._settings.data), self._rules, self._copy_counters)
+        opener = Opener(self._settings.data, read_keys(self._settings.fingerprint_keys))
+        follower = Follower(CacheReader(self._settings.data), self._rules, opener, self._copy_counters)
         # Ticking begins before loading, so that a long load is not taken for a hung worker.
         self._tick(follower)
         tasks = [self._start(self._keep_ticking(follower))]

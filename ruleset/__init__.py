@@ -5,10 +5,12 @@ from ruleset.bucket import spread_poll
 from ruleset.circumstance import NOTHING_KNOWN, Audience, Circumstances, Place, Window
 from ruleset.compiler import CompiledProgram, CompiledRelease, CompiledWindow, compile_program
 from ruleset.document import MAX_DOCUMENT_BYTES, encode, encode_audience, parse_audience, parse_program
-from ruleset.errors import DocumentError, RulesetError, VersionError
+from ruleset.errors import DocumentError, FingerprintError, RulesetError, VersionError
 from ruleset.evaluator import Decision, Reason, evaluate
 from ruleset.explain import Explanation, explain
+from ruleset.fingerprint import Fingerprinter, Fingerprints
 from ruleset.model import DEFAULT_POLL_AFTER_S, Device, Offers, Package, Program, Release, Transfer
+from ruleset.pattern import compile_patterns
 from ruleset.sheet import Binder, Sheet
 from ruleset.version import NOT_INSTALLED, format_version, parse_version, parse_version_range
 
@@ -28,6 +30,9 @@ __all__ = [
     "Device",
     "DocumentError",
     "Explanation",
+    "FingerprintError",
+    "Fingerprinter",
+    "Fingerprints",
     "Offers",
     "Package",
     "Place",
@@ -40,6 +45,7 @@ __all__ = [
     "VersionError",
     "Window",
     "check_audience",
+    "compile_patterns",
     "compile_program",
     "encode",
     "encode_audience",

@@ -1,6 +1,7 @@
 """Makes what an edge's parts are fed with: published documents, sealed by a workspace's own keys, and questions."""
 
 import asyncio
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,13 @@ import orjson
 
 from channel import DOCUMENT_TYPE, DocumentName, Position, encode_head, make_head, seal
 from edge.answer import Entry, compile_entry
+from edge.audience import Opener
 from edge.cache import Document
 from edge.chain import Chain
-from ruleset import parse_program
+from edge.file import Store
+from edge.library import Library, Source
+from ruleset import Fingerprints, parse_program
+from ruleset.roster import Roster
 from trust import ROLES, PrivateKey, Root, make_root, read_root
 
 Json = dict[str, Any]
@@ -21,6 +26,7 @@ PROGRAM = "2021000000000001"
 OTHER_PROGRAM = "2021000000000002"
 NOW = 1_800_000_000
 YEAR_S = 366 * 86_400
+FINGERPRINT_KEY = bytes(range(32))
 # What does not come about within this time never will; nothing is measured by it.
 PATIENCE_S = 30.0
 KEYS = {role: PrivateKey.generate() for role in ROLES}
@@ -79,6 +85,45 @@ def make_row(version: str = "1.0.0.0", revision: int = 1, program: str = PROGRAM
     """A document on its way into the cache."""
     envelope = seal_document(make_document(version, revision, program=program))
     return Document(DocumentName("program", program), Position(1, revision), envelope)
+
+
+def build_file(*users: str, key: bytes = FINGERPRINT_KEY) -> bytes:
+    """An audience's file of these users."""
+    roster = Roster(key)
+    roster.add(users)
+    return b"".join(roster.build().chunks)
+
+
+def make_audience(file: bytes | None = None, name: str = "qa", revision: int = 1, **members: Any) -> Json:
+    """A published audience document, of a file if there is one."""
+    has_file: Json = {}
+    if file is not None:
+        sha256 = hashlib.sha256(file).hexdigest()
+        count = Fingerprints(file).count if file.startswith(b"gwprints") else 1
+        has_file = {"key": "k1", "count": count, "size": len(file), "sha256": sha256, "url": f"/v1/files/{sha256}"}
+    head = {"format": 1, "audience": name, "workspace": WORKSPACE, "epoch": 1, "revision": revision}
+    return {**head, **has_file, **members}
+
+
+def make_audience_row(document: Json) -> Document:
+    """An audience document on its way into the cache."""
+    name = DocumentName("audience", document["audience"])
+    return Document(name, Position(1, document["revision"]), seal_document(document))
+
+
+def keep_file(folder: Path, file: bytes) -> Path:
+    """Puts an audience's file where a host has it."""
+    path = folder / "audiences" / hashlib.sha256(file).hexdigest()
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(file)
+    return path
+
+
+def make_library(
+    folder: Path, store: Path | None = None, base: str = "", tell: Callable[[], None] = lambda: None
+) -> Library:
+    """The files of audiences in a folder; nothing is brought before it runs."""
+    return Library(folder, Source(Store(store), base), Opener(folder, {"k1": FINGERPRINT_KEY}), tell)
 
 
 def sign_head(position: Position, documents: int = 1, now: int = NOW, key: PrivateKey = KEYS["channel"]) -> bytes:

@@ -5,7 +5,7 @@ from typing import Any
 from redis.asyncio import Redis
 
 from channel import NOWHERE, DocumentName, Keys, Position, SealedDocument, Sender
-from tests.edge.press import KEYS, NOW, PROGRAM, WORKSPACE, YEAR_S, make_document, seal_document, sign_head
+from tests.edge.press import KEYS, NOW, PROGRAM, WORKSPACE, YEAR_S, Json, make_document, seal_document, sign_head
 
 NAME = DocumentName("program", PROGRAM)
 # Far from now, so that heads of these tests have not expired.
@@ -25,12 +25,18 @@ class Source:
 
     async def publish(self, version: str = "1.0.0.0", program: str = PROGRAM, **members: Any) -> Position:
         """Publishes a document of a program at the next revision."""
+        document = make_document(version, **{"program": program, **members})
+        return await self._publish(DocumentName("program", program), document, members)
+
+    async def publish_audience(self, document: Json) -> Position:
+        """Publishes an audience's document at the next revision."""
+        return await self._publish(DocumentName("audience", document["audience"]), document, {})
+
+    async def _publish(self, name: DocumentName, document: Json, members: Json) -> Position:
         before, self.position = self.position, Position(self.epoch, self.position.revision + 1)
         at = {"epoch": self.position.epoch, "revision": self.position.revision}
-        document = make_document(version, **{**at, "program": program, **members})
-        name = DocumentName("program", program)
         self.names.add(name)
-        sealed = SealedDocument(name, self.position, seal_document(document, self.key))
+        sealed = SealedDocument(name, self.position, seal_document({**document, **at, **members}, self.key))
         await self.sender.publish(sealed, sign_head(self.position, len(self.names), FAR, self.key), before)
         return self.position
 

@@ -12,12 +12,14 @@ from aiohttp.test_utils import TestClient
 
 from channel import NOWHERE, DocumentName, Position
 from edge.admin import FRESH_S, LAG_S, Host, make_admin
+from edge.audience import Opener, Table
 from edge.cache import Cache, Refusal
 from edge.guard import Guard
 from edge.metrics import PAGE_BYTES, Counters
-from edge.syncer import State
+from edge.syncer import WAITING, State
 from edge.tally import Tally
-from tests.edge.press import PROGRAM, ROOT, WORKSPACE, make_row
+from ruleset import parse_audience
+from tests.edge.press import PROGRAM, ROOT, WORKSPACE, build_file, make_audience, make_row
 
 BEAT = 1_000
 
@@ -32,9 +34,9 @@ def counters() -> list[Counters]:
 
 
 @pytest.fixture
-def state() -> State:
+def state(tmp_path: Path) -> State:
     """A workspace that has come to 1-5."""
-    return State(Position(1, 5), ROOT, "current", head_expires=9_000)
+    return State(Position(1, 5), ROOT, Table(WORKSPACE, Opener(tmp_path, {})), "current", head_expires=9_000)
 
 
 @pytest.fixture
@@ -116,7 +118,10 @@ def test_status_tells_all(host: Host, state: State) -> None:
     """The status has the processes, their counters, and how each workspace stands."""
     state.looked_at, state.problem = BEAT - 2.5, "redis cannot be reached"
     state.root_problem = "root 4 refused"
-    state.refused = [{"kind": "program", "id": PROGRAM, "position": "1-4", "reason": "forged"}]
+    forged = {"kind": "program", "id": PROGRAM, "position": "1-4", "reason": "forged"}
+    waiting = {"kind": "audience", "id": "qa", "position": "1-5", "reason": f"{WAITING}status 404"}
+    state.refused = [forged, waiting]
+    state.table.put({"qa": parse_audience(orjson.dumps(make_audience(build_file("u-1"), patterns=["qa-*"])))})
     status: Any = host.tell_status(BEAT)
     assert (status["ready"], status["unready"]) == (True, [])
     assert status["syncer"]["pid"] > 0
@@ -133,7 +138,18 @@ def test_status_tells_all(host: Host, state: State) -> None:
             "looked_s_ago": 2.5,
             "head_expires": 9_000,
             "root": {"number": 3, "epoch": 1, "expires": ROOT.expires, "problem": "root 4 refused"},
-            "refused": state.refused,
+            "refused": [forged],
+            "waiting": [waiting],
+            "audiences": {
+                "qa": {
+                    "epoch": 1,
+                    "revision": 1,
+                    "users": 1,
+                    "patterns": 1,
+                    "removed": False,
+                    "problem": "fingerprint key 'k1' is not in this edge's settings",
+                }
+            },
         }
     }
 
@@ -158,19 +174,25 @@ def test_status_before_the_first_look(host: Host) -> None:
 def test_metrics_have_types_and_labels(host: Host, state: State) -> None:
     """Every metric has its type, each worker and workspace its line, and what is no metric is left out."""
     state.refused = [Refusal(DocumentName("program", PROGRAM), Position(1, 4), "forged")._asdict()]
+    state.refused.append(Refusal(DocumentName("audience", "qa"), Position(1, 4), f"{WAITING}why")._asdict())
+    state.table.put({"qa": parse_audience(orjson.dumps(make_audience(build_file("u-1"))))})
     state.problem = "redis cannot be reached"
     lines = host.tell_metrics().splitlines()
     assert "# TYPE graywave_edge_checks_total counter" in lines
     assert 'graywave_edge_checks_total{worker="1"} 8' in lines
     assert "# TYPE graywave_edge_connections gauge" in lines
     assert 'graywave_edge_cursor{worker="0"} 2' in lines
-    assert lines[-16:] == [
+    assert lines[lines.index("# TYPE graywave_edge_epoch gauge") :] == [
         "# TYPE graywave_edge_epoch gauge",
         'graywave_edge_epoch{workspace="demo"} 1',
         "# TYPE graywave_edge_revision gauge",
         'graywave_edge_revision{workspace="demo"} 5',
         "# TYPE graywave_edge_refused_documents gauge",
         'graywave_edge_refused_documents{workspace="demo"} 1',
+        "# TYPE graywave_edge_waiting_documents gauge",
+        'graywave_edge_waiting_documents{workspace="demo"} 1',
+        "# TYPE graywave_edge_broken_audience_documents gauge",
+        'graywave_edge_broken_audience_documents{workspace="demo"} 1',
         "# TYPE graywave_edge_source_problem gauge",
         'graywave_edge_source_problem{workspace="demo"} 1',
         "# TYPE graywave_edge_head_expires_timestamp_seconds gauge",

@@ -43,6 +43,23 @@ def test_file_and_environment_meet(tmp_path: Path) -> None:
     assert settings.workspaces == {"demo": tmp_path / "root.json"}
 
 
+@pytest.mark.parametrize("base", ["https://cdn.example", "http://10.0.0.1:8080", "https://cdn.example/graywave"])
+def test_base_of_files(base: str) -> None:
+    """An address to which `/v1/files/…` is added."""
+    assert read_settings(None, {**NEEDED, "GRAYWAVE_EDGE_FILES": base}).files == base
+
+
+@pytest.mark.parametrize(
+    "base", ["cdn.example", "https://cdn.example/", "ftp://a", "https://a?b", "https://u@a", "https://"]
+)
+def test_what_is_no_base_of_files(base: str) -> None:
+    """It is named before anything starts."""
+    with pytest.raises(
+        SettingsError, match=r"expected files like https://cdn.example, without a slash at the end, got"
+    ):
+        read_settings(None, {**NEEDED, "GRAYWAVE_EDGE_FILES": base})
+
+
 def test_nothing_is_set() -> None:
     """What is required is named all at once; without a Redis address nothing starts."""
     with pytest.raises(SettingsError) as caught:

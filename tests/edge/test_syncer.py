@@ -1,6 +1,7 @@
 """Tests of edge/syncer.py, with a real Redis."""
 
 import asyncio
+import hashlib
 import logging
 import sqlite3
 from collections.abc import AsyncIterator
@@ -19,7 +20,8 @@ from edge.cache import FILE_NAME, Cache, Document, Refusal
 from edge.chain import Chain
 from edge.errors import CacheDamageError, CacheError
 from edge.kind import find_kind
-from edge.syncer import WorkspaceSync, judge_document
+from edge.library import File, Library, Need
+from edge.syncer import WAITING, WorkspaceSync, judge_document
 from tests.edge.press import (
     KEYS,
     NEXT_KEYS,
@@ -30,8 +32,13 @@ from tests.edge.press import (
     ROOT,
     ROOT_BYTES,
     WORKSPACE,
+    build_file,
     eventually,
+    keep_file,
+    make_audience,
+    make_audience_row,
     make_document,
+    make_library,
     make_package,
     make_successor,
     seal_document,
@@ -154,7 +161,7 @@ async def feed(redis_server: PrivateRedis) -> AsyncIterator[Feed]:
 @pytest.fixture
 def sync(feed: Feed, cache: Cache, woken: list[bool]) -> WorkspaceSync:
     """A workspace that is followed, a look at a time."""
-    return WorkspaceSync(WORKSPACE, PINNED, feed, cache, lambda: woken.append(True))
+    return WorkspaceSync(WORKSPACE, PINNED, feed, cache, make_library(cache.path.parent), lambda: woken.append(True))
 
 
 async def test_news_are_taken(source: Source, sync: WorkspaceSync, cache: Cache, woken: list[bool]) -> None:
@@ -349,7 +356,7 @@ async def test_newer_edge_reads_what_an_older_one_refused(source: Source, feed: 
     """What was refused before a restart is looked at again, though nothing was published since."""
     last = await source.publish()
     cache.write(WORKSPACE, [], [Refusal(NAME, last, "of a newer format")], last)
-    sync = WorkspaceSync(WORKSPACE, PINNED, feed, cache, lambda: None)
+    sync = WorkspaceSync(WORKSPACE, PINNED, feed, cache, make_library(cache.path.parent), lambda: None)
     assert [entry["reason"] for entry in sync.state.refused] == ["of a newer format"]
     await sync.look()
     assert cache.read_positions(WORKSPACE) == {NAME: last}
@@ -359,12 +366,12 @@ async def test_newer_edge_reads_what_an_older_one_refused(source: Source, feed: 
 async def test_damaged_row_is_healed(source: Source, feed: Feed, cache: Cache, tmp_path: Path) -> None:
     """A row that the disk has damaged is fetched again, though nothing was published since."""
     last = await source.publish()
-    await WorkspaceSync(WORKSPACE, PINNED, feed, cache, lambda: None).look()
+    await WorkspaceSync(WORKSPACE, PINNED, feed, cache, make_library(cache.path.parent), lambda: None).look()
     cache.close()
     with closing(sqlite3.connect(tmp_path / FILE_NAME, isolation_level=None)) as db:
         db.execute("UPDATE document SET envelope = x'00'")
     again = Cache(tmp_path)
-    await WorkspaceSync(WORKSPACE, PINNED, feed, again, lambda: None).look()
+    await WorkspaceSync(WORKSPACE, PINNED, feed, again, make_library(again.path.parent), lambda: None).look()
     assert again.read_positions(WORKSPACE) == {NAME: last}
     assert again.read_refused(WORKSPACE) == []
     again.close()
@@ -458,7 +465,7 @@ async def test_redis_away_from_the_start_is_told(cache: Cache, tmp_path: Path, m
     """Where Redis was never there the first look is made at once all the same, so that the status says why."""
     monkeypatch.setattr(syncer, "LOOK_S", 1e6)
     feed = Feed(f"unix://{tmp_path}/nowhere.sock", WORKSPACE, ROOT.keys("channel"))
-    sync = WorkspaceSync(WORKSPACE, PINNED, feed, cache, lambda: None)
+    sync = WorkspaceSync(WORKSPACE, PINNED, feed, cache, make_library(cache.path.parent), lambda: None)
     task = asyncio.create_task(sync.run())
     await eventually(lambda: "redis cannot be reached" in sync.state.problem)
     task.cancel()
@@ -627,7 +634,7 @@ async def test_roots_survive_a_restart(
     await sync.look()
     await source.client.delete(source.keys.root(4))
     feed = Feed(redis_server.url, WORKSPACE, ROOT.keys("channel"))
-    again = WorkspaceSync(WORKSPACE, PINNED, feed, cache, lambda: None)
+    again = WorkspaceSync(WORKSPACE, PINNED, feed, cache, make_library(cache.path.parent), lambda: None)
     assert again.state.root.number == 4
     source.key, source.epoch = NEXT_KEYS["channel"], 2
     last = await source.publish()
@@ -640,7 +647,7 @@ async def test_newer_pinned_root_begins_the_chain(feed: Feed, cache: Cache) -> N
     """Where the operator has brought a newer root, the chain begins with it, and what follows it is kept."""
     successor, last = make_successor(), make_successor(5, signers=[NEXT_KEYS["root"]])
     cache.write_roots(WORKSPACE, {3: ROOT_BYTES, 4: successor, 5: last})
-    again = WorkspaceSync(WORKSPACE, Chain.pin(successor), feed, cache, lambda: None)
+    again = WorkspaceSync(WORKSPACE, Chain.pin(successor), feed, cache, make_library(cache.path.parent), lambda: None)
     await again.look()
     assert (again.state.root.number, cache.read_roots(WORKSPACE)) == (5, {4: successor, 5: last})
 
@@ -652,7 +659,132 @@ async def test_chain_of_other_roots_is_thrown_away(
     stranger = make_successor(4, keys=STRANGER, signers=[STRANGER["root"]])
     cache.write_roots(WORKSPACE, {3: b"another", 4: stranger})
     redis_server.kill()
-    sync = WorkspaceSync(WORKSPACE, PINNED, feed, cache, lambda: woken.append(True))
+    sync = WorkspaceSync(WORKSPACE, PINNED, feed, cache, make_library(cache.path.parent), lambda: woken.append(True))
     assert sync.state.root == ROOT
     await sync.look()
     assert (cache.read_roots(WORKSPACE), woken) == ({3: ROOT_BYTES}, [True])
+
+
+AUDIENCE = DocumentName("audience", "qa")
+LIST = build_file("u-1", "u-2")
+_SAID = make_audience(LIST)
+LIST_FILE = File(_SAID["sha256"], _SAID["size"], _SAID["count"], _SAID["url"])
+
+
+@pytest.fixture
+async def library(tmp_path: Path) -> AsyncIterator[Library]:
+    """The host's files of audiences, brought from a store that is empty at first."""
+    library = make_library(tmp_path, store=tmp_path / "store")
+    task = asyncio.create_task(library.run())
+    yield library
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+def put_into_store(tmp_path: Path, file: bytes) -> None:
+    """Puts a file where the host's own store has it."""
+    sha256 = hashlib.sha256(file).hexdigest()
+    (tmp_path / "store" / sha256[:2]).mkdir(parents=True, exist_ok=True)
+    (tmp_path / "store" / sha256[:2] / sha256).write_bytes(file)
+
+
+async def test_an_audience_is_taken_once_its_file_is_here(
+    *, tmp_path: Path, source: Source, feed: Feed, cache: Cache, library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until then the one before it stays, others go on, and the status says what is waited for, and why."""
+    monkeypatch.setattr("edge.library.FIRST_PAUSE_S", 0.01)
+    sync = WorkspaceSync(WORKSPACE, PINNED, feed, cache, library, lambda: None)
+    old = await source.publish_audience(make_audience(None, patterns=["old-*"]))
+    await sync.look()
+    await source.publish_audience(make_audience(LIST))
+    last = await source.publish()
+    await sync.look()
+    assert cache.read_positions(WORKSPACE) == {AUDIENCE: old, NAME: last}
+    assert sync.state.position == last
+    assert sync.state.table.opened["qa"].document.patterns == ["old-*"]
+    (waiting,) = sync.state.list_waiting()
+    assert (waiting["kind"], waiting["id"], waiting["reason"]) == ("audience", "qa", f"{WAITING}it is being brought")
+    assert sync.state.list_refused() == []
+    put_into_store(tmp_path, LIST)
+    await eventually(lambda: library.has(LIST_FILE))
+    sync.take_arrived()
+    assert cache.read_positions(WORKSPACE)[AUDIENCE] == Position(1, 2)
+    assert (sync.state.refused, sync.state.table.broken) == ([], 0)
+    assert sync.state.table.opened["qa"].document.count == 2
+
+
+async def test_a_file_that_comes_while_redis_is_away_is_enough(
+    tmp_path: Path, source: Source, feed: Feed, cache: Cache, redis_server: PrivateRedis
+) -> None:
+    """What was waiting is taken all the same: it was verified when it came."""
+    library = make_library(tmp_path, store=tmp_path / "store")
+    sync = WorkspaceSync(WORKSPACE, PINNED, feed, cache, library, lambda: None)
+    await source.publish_audience(make_audience(LIST))
+    await sync.look()
+    assert cache.read_positions(WORKSPACE) == {}
+    redis_server.kill()
+    put_into_store(tmp_path, LIST)
+    task = asyncio.create_task(library.run())
+    following = asyncio.create_task(sync.run())
+    await eventually(lambda: library.has(LIST_FILE))
+    sync.hint()
+    await eventually(lambda: cache.read_positions(WORKSPACE) == {AUDIENCE: Position(1, 1)})
+    for each in (task, following):
+        each.cancel()
+    await asyncio.gather(task, following, return_exceptions=True)
+
+
+async def test_waiting_survives_a_restart(tmp_path: Path, source: Source, feed: Feed, cache: Cache) -> None:
+    """A syncer that begins anew looks again at what waited, though the workspace has gone on."""
+    library = make_library(tmp_path)
+    await source.publish_audience(make_audience(LIST))
+    await WorkspaceSync(WORKSPACE, PINNED, feed, cache, library, lambda: None).look()
+    again = make_library(tmp_path)
+    keep_file(tmp_path, LIST)
+    sync = WorkspaceSync(WORKSPACE, PINNED, feed, cache, again, lambda: None)
+    await sync.look()
+    task = asyncio.create_task(again.run())
+    await eventually(lambda: again.has(LIST_FILE))
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    sync.take_arrived()
+    assert cache.read_positions(WORKSPACE) == {AUDIENCE: Position(1, 1)}
+
+
+async def test_a_newer_document_ends_the_waiting(tmp_path: Path, source: Source, feed: Feed, cache: Cache) -> None:
+    """One without a file is taken at once, and the file that was waited for is needed no more."""
+    library = make_library(tmp_path)
+    sync = WorkspaceSync(WORKSPACE, PINNED, feed, cache, library, lambda: None)
+    await source.publish_audience(make_audience(LIST))
+    await sync.look()
+    assert len(library._needs) == 1
+    last = await source.publish_audience(make_audience(None, removed=True))
+    await sync.look()
+    assert (cache.read_positions(WORKSPACE), sync.state.refused, library._needs) == ({AUDIENCE: last}, [], {})
+    sync.take_arrived()
+    assert cache.read_positions(WORKSPACE) == {AUDIENCE: last}
+
+
+async def test_a_bad_audience_is_refused(tmp_path: Path, source: Source, feed: Feed, cache: Cache) -> None:
+    """With the path of what is wrong; the one before it stays, and nothing waits."""
+    sync = WorkspaceSync(WORKSPACE, PINNED, feed, cache, make_library(tmp_path), lambda: None)
+    good = await source.publish_audience(make_audience(None, patterns=["a"]))
+    await source.publish_audience(make_audience(None, patterns=["*****"]))
+    await sync.look()
+    await source.publish_audience(make_audience(None, patterns=["*****"]))
+    await sync.look()
+    assert cache.read_positions(WORKSPACE) in ({}, {AUDIENCE: good})
+    (refused,) = sync.state.list_refused()
+    assert refused["reason"] == "$.patterns[0]: expected at most 4 stars in a pattern, got 5"
+
+
+async def test_audiences_of_the_file_are_opened_at_the_start(tmp_path: Path, feed: Feed, cache: Cache) -> None:
+    """A host that starts with Redis away needs the files of what it has, and says what of it holds nobody."""
+    cache.write(WORKSPACE, [make_audience_row(make_audience(LIST))], [], Position(1, 1))
+    library = make_library(tmp_path)
+    sync = WorkspaceSync(WORKSPACE, PINNED, feed, cache, library, lambda: None)
+    assert sync.state.table.opened["qa"].problem == "its file cannot be used: No such file or directory"
+    assert list(library._needs) == [Need(WORKSPACE, "qa", is_waiting=False)]
+    keep_file(tmp_path, LIST)
+    sync.take_arrived()
+    assert sync.state.table.broken == 0

@@ -18,6 +18,7 @@ from channel import NOWHERE, DocumentName, Position
 from edge import worker as worker_module
 from edge.answer import Workspace
 from edge.atlas import Atlas
+from edge.audience import Opener
 from edge.cache import FILE_NAME, Cache, CacheReader, Document
 from edge.exchange import Rules
 from edge.metrics import PAGE_BYTES, Counters, read_page
@@ -30,12 +31,18 @@ from edge.worker import SLICE, Follower, Worker, make_reception
 from ruleset import Device
 from tests.edge.cartographer import BONN, IN_HANGZHOU, write_database
 from tests.edge.press import (
+    FINGERPRINT_KEY,
     OTHER_PROGRAM,
     PATIENCE_S,
     PROGRAM,
     ROOT_BYTES,
     WORKSPACE,
+    Json,
+    build_file,
     eventually,
+    keep_file,
+    make_audience,
+    make_audience_row,
     make_document,
     make_question,
     make_row,
@@ -58,7 +65,12 @@ def noted() -> list[int]:
 @pytest.fixture
 def follower(tmp_path: Path, rules: Rules, noted: list[int]) -> Follower:
     """A follower of the file in the test's folder."""
-    return Follower(CacheReader(tmp_path), rules, lambda: noted.append(rules.counters.cursor))
+    return Follower(
+        CacheReader(tmp_path),
+        rules,
+        Opener(tmp_path, {"k1": FINGERPRINT_KEY}),
+        lambda: noted.append(rules.counters.cursor),
+    )
 
 
 def tell_version(rules: Rules, program: str = PROGRAM) -> str:
@@ -204,12 +216,65 @@ async def test_file_that_was_replaced_takes_nothing_back(
 
 async def test_what_is_not_for_this_worker_is_left_out(cache: Cache, follower: Follower, rules: Rules) -> None:
     """A workspace that is served no more, and kinds that workers do not answer from, are passed over."""
-    audience = Document(DocumentName("audience", "staff"), Position(1, 1), b"signature\n[]")
+    weather = Document(DocumentName("weather", "staff"), Position(1, 1), b"signature\n[]")
     cache.write("shop", [make_row()], [], Position(1, 1))
-    cache.write(WORKSPACE, [audience], [], Position(1, 1))
+    cache.write(WORKSPACE, [weather], [], Position(1, 1))
     await follower.catch_up()
     assert rules.workspaces[WORKSPACE].entries == {}
     assert rules.counters.broken_rows == 0
+
+
+def count_updates(rules: Rules, user: str) -> int:
+    """How many updates a user's device is told of now."""
+    device = {"id": "d-1", "platform": "android", "user": user}
+    answer = rules.check(json.dumps(make_question(device=device)).encode(), 1_800_000_001)
+    return len(json.loads(answer)["updates"])
+
+
+def write_for_audience(cache: Cache, *documents: Json) -> None:
+    """A program for the audience `qa`, and documents of audiences."""
+    releases = [{"id": "r1", "package": "1.0.0.0", "who": {"audiences": ["qa"]}}]
+    envelope = seal_document(make_document(releases=releases))
+    program = Document(DocumentName("program", PROGRAM), Position(1, 1), envelope)
+    cache.write(WORKSPACE, [program, *map(make_audience_row, documents)], [], Position(1, 9))
+
+
+async def test_an_audience_decides(tmp_path: Path, cache: Cache, follower: Follower, rules: Rules) -> None:
+    """Its users are told of the release; another list replaces it, and a row about it alone leaves the program be."""
+    first, second = build_file("u-1"), build_file("u-2")
+    keep_file(tmp_path, first)
+    keep_file(tmp_path, second)
+    write_for_audience(cache, make_audience(first))
+    await follower.catch_up()
+    assert [count_updates(rules, user) for user in ("u-1", "u-2", "")] == [1, 0, 0]
+    entry = rules.workspaces[WORKSPACE].entries[PROGRAM]
+    cache.write(WORKSPACE, [make_audience_row(make_audience(second, revision=10))], [], Position(1, 10))
+    await follower.catch_up()
+    assert [count_updates(rules, user) for user in ("u-1", "u-2", "")] == [0, 1, 0]
+    assert rules.workspaces[WORKSPACE].entries[PROGRAM] is entry
+    assert rules.workspaces[WORKSPACE].around_proven.audiences is rules.workspaces[WORKSPACE].around.audiences
+
+
+async def test_an_audience_without_its_file_is_counted(
+    tmp_path: Path, cache: Cache, follower: Follower, rules: Rules
+) -> None:
+    """Nobody is told of the release until the file is there and somebody wakes the worker."""
+    file = build_file("u-1")
+    write_for_audience(cache, make_audience(file))
+    await follower.catch_up()
+    assert (count_updates(rules, "u-1"), rules.counters.broken_audiences) == (0, 1)
+    keep_file(tmp_path, file)
+    await follower.catch_up()
+    assert (count_updates(rules, "u-1"), rules.counters.broken_audiences) == (1, 0)
+
+
+async def test_an_audience_that_cannot_be_read_changes_nothing(cache: Cache, follower: Follower, rules: Rules) -> None:
+    """The one before it stays."""
+    write_for_audience(cache, make_audience(None, patterns=["u-*"]))
+    await follower.catch_up()
+    cache.write(WORKSPACE, [make_audience_row(make_audience(None, revision=2, colour="gray"))], [], None)
+    await follower.catch_up()
+    assert (count_updates(rules, "u-1"), rules.counters.broken_rows) == (1, 1)
 
 
 async def test_lost_wake_up_is_made_up_for(cache: Cache, follower: Follower, rules: Rules, noted: list[int]) -> None:
