@@ -41,6 +41,12 @@ def read_device(default_id: str, facts: tuple[str, ...]) -> Device:
     return Device(**{"id": default_id, "platform": "android", **plain}, tags=tags)
 
 
+def tell_device(device: Device) -> dict[str, Any]:
+    """Returns a device's facts as a question has them; what is empty is left out."""
+    facts = {name: getattr(device, name) for name in Device.__dataclass_fields__}
+    return {name: dict(value) if name == "tags" else value for name, value in facts.items() if value}
+
+
 def _split(fact: str) -> tuple[str, str]:
     name, equals, value = fact.partition("=")
     if not equals or not name:

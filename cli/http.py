@@ -75,6 +75,8 @@ def _read_json(data: bytes) -> Any:
 
 def _read_refusal(answer: Answer) -> str:
     error = answer.body.get("error") if isinstance(answer.body, dict) else None
+    if isinstance(error, str):
+        return escape(error)
     if not isinstance(error, dict):
         return f"status {answer.status}"
     place = f"{error['path']}: " if error.get("path") else ""

@@ -22,6 +22,7 @@ COMMANDS: Final = {
     "gc": ("cli.gc", "gc"),
     "document": ("cli.document", "document"),
     "check": ("cli.check", "check"),
+    "explain": ("cli.explain", "explain"),
     "update": ("cli.update", "update"),
     "doctor": ("cli.doctor", "doctor"),
     "preset": ("cli.preset", "preset"),

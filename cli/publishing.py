@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 import click
 
+from cli.admin import read_token
 from cli.exit import CommandError, Exit
 from cli.home import Home
 from cli.http import PUBLISH_TIMEOUT_S, Answer, ask
@@ -34,6 +35,18 @@ class Publisher:
         if answer.status == HTTPStatus.NOT_FOUND:
             return None, ""
         return answer.body, answer.etag
+
+    def get_revision(self, program: str, revision: int) -> dict[str, Any]:
+        """Returns a program's document as it was published under a revision; raises CommandError."""
+        return self._get_past(f"{self._name(program)}/revisions/{revision}")
+
+    def get_past(self, program: str, at: int) -> dict[str, Any]:
+        """Returns a program's document as it was published last at a time in seconds; raises CommandError."""
+        return self._get_past(f"{self._name(program)}/revisions?at={at}")
+
+    def _get_past(self, url: str) -> dict[str, Any]:
+        document: dict[str, Any] = ask("GET", url, headers=self._headers).body
+        return document
 
     def list_names(self) -> list[tuple[str, str]]:
         """Returns the kind and the id of each document that is published.
@@ -75,11 +88,4 @@ def open_publisher(home: Home, url: str | None, token_file: Path | None) -> Publ
         CommandError: none runs there, or the token cannot be read.
     """
     address = url or home.read_address("publisher")
-    path = token_file or home.token
-    try:
-        token = path.read_text("ascii").strip()
-    except (OSError, ValueError) as error:
-        raise CommandError(f"cannot read the publisher's token: {error}", Exit.USAGE) from None
-    if not token.isprintable():  # it becomes a header's value
-        raise CommandError(f"cannot read the publisher's token: expected one line in {path}", Exit.USAGE)
-    return Publisher(address, token)
+    return Publisher(address, read_token(token_file or home.token, "the publisher's token"))

@@ -23,7 +23,8 @@ def test_an_answer(serve: Serve) -> None:
         (422, {"error": {"code": "bad", "message": "no", "path": "$.a"}}, "bad: $.a: no"),
         (412, {"error": {"code": "conflict", "message": "no"}}, "conflict: no"),
         (400, {"error": {"code": "bad", "message": "\x1b[2J é"}}, "bad: \\x1b[2J é"),
-        (503, {"error": "busy"}, "status 503"),
+        (503, {"error": "busy\n"}, "busy\\n"),
+        (503, {"error": 1}, "status 503"),
         (500, [], "status 500"),
     ],
 )
