@@ -9,6 +9,7 @@ from channel.errors import (
     LinkAwayError,
     LinkError,
     LinkRefusedError,
+    OversizedError,
     SourceError,
 )
 from channel.feed import Change, Changes, Feed, Hint, LogCut, Patience, Standing, follow_log, judge_head
@@ -54,6 +55,7 @@ __all__ = [
     "LinkError",
     "LinkRefusedError",
     "LogCut",
+    "OversizedError",
     "Patience",
     "Position",
     "Published",

@@ -31,3 +31,7 @@ class LinkAwayError(LinkError):
 
 class LinkRefusedError(LinkError):
     """Redis answered with an error: its operator must act."""
+
+
+class OversizedError(LinkRefusedError):
+    """Redis has something larger there than anybody reads: somebody else writes to it, its operator must act."""

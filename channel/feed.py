@@ -15,8 +15,8 @@ from typing import Any
 from redis.asyncio import Redis
 
 from channel.envelope import MAX_ENVELOPE_BYTES
-from channel.errors import KeyNameError, LinkAwayError, LinkError, SourceError
-from channel.head import FIRST_EPOCH, FoundHead, Head, Position, open_head
+from channel.errors import KeyNameError, LinkAwayError, LinkError, OversizedError, SourceError
+from channel.head import FIRST_EPOCH, MAX_FIELD_BYTES, FoundHead, Head, Position, open_head, tell_field
 from channel.keys import DocumentName, Keys
 from channel.link import connect, reach
 from trust import PublicKey
@@ -26,8 +26,14 @@ from trust.root import MAX_ROOT_BYTES
 MAX_CHANGES = 1_000
 # Envelopes asked for at once; at 1 MiB each they would fill 100 MiB.
 FETCH_CHUNK = 100
-# A Redis that somebody has filled with names may not fill the reader's memory too.
+# A Redis that somebody has filled with names may not fill the reader's memory too: half a gigabyte at this many.
 MAX_DOCUMENTS = 1_000_000
+# So far beyond the documents that the signed head counts the index may be: what was published since it was read.
+MAX_SURPLUS = 1_000
+# Entries of the index asked for at once: names of 145 bytes at most make 200 kB.
+INDEX_PAGE = 1_000
+# A hash of MAX_DOCUMENTS has some 2 million places; a false Redis would send empty pages for ever.
+MAX_INDEX_PAGES = 20_000
 # Pauses between attempts to subscribe, in seconds: doubled up to the longest, then a random part of it, so that all
 # hosts do not come back to a restarted Redis at once.
 FIRST_PAUSE_S = 0.1
@@ -162,10 +168,24 @@ class Feed:
         return open_head(found, self._trusted, self._workspace, self._epoch) if found else None
 
     async def find_head(self) -> FoundHead | None:
-        """Returns what lies there as the head, believed or not; None where nothing does. Raises LinkError."""
+        """Returns what lies there as the head, believed or not; None where nothing does. Raises LinkError.
+
+        Of a field that is larger than MAX_FIELD_BYTES only its size is told (`tell_field`).
+        """
+        fields = FoundHead._fields
+        try:
+            with reach():
+                reply: Any = await self._client.hmget(self._keys.head, list(fields))
+        except OversizedError:
+            reply = [await self._read_field(field) for field in fields]
+        return None if reply == [None, None, None] else FoundHead(*(tell_field(field or b"") for field in reply))
+
+    async def _read_field(self, field: str) -> bytes:
+        """One field of a head that is too large to be read whole."""
         with reach():
-            reply: Any = await self._client.hmget(self._keys.head, ["epoch", "revision", "signed"])
-        return None if reply == [None, None, None] else FoundHead(*(field or b"" for field in reply))
+            size: Any = await self._client.hstrlen(self._keys.head, field)
+            found: Any = await self._client.hget(self._keys.head, field) if size <= MAX_FIELD_BYTES else size
+        return tell_field(found or b"")
 
     async def fetch_root(self, number: int) -> bytes | None:
         """Returns the root document of a number as it lies there, None where there is none.
@@ -186,28 +206,38 @@ class Feed:
         Raises:
             LinkError: Redis is away or refuses.
         """
-        with reach():
-            raw: Any = await self._client.xrange(self._keys.log, min=str(cursor.next), count=MAX_CHANGES)
         try:
+            with reach():
+                raw: Any = await self._client.xrange(self._keys.log, min=str(cursor.next), count=MAX_CHANGES)
             entries = [_read_entry(id_, fields) for id_, fields in raw]
-        except (SourceError, KeyNameError) as error:
+        except (OversizedError, SourceError, KeyNameError) as error:
             return LogCut(str(error))
         return follow_log(cursor, until, entries)
 
-    async def index(self) -> dict[DocumentName, Position]:
+    async def index(self, documents: int = MAX_DOCUMENTS) -> dict[DocumentName, Position]:
         """Returns the position of every document.
+
+        Args:
+            documents: how many there are, as a believed head says: a reader's memory is for these, and not for
+                whatever somebody else has written there.
 
         Raises:
             LinkError: Redis is away or refuses.
-            SourceError: it holds more than MAX_DOCUMENTS, or something that is no position.
+            SourceError: it holds more than these and MAX_SURPLUS, or than MAX_DOCUMENTS, or what is no position.
             KeyNameError: it holds something that is no name.
         """
-        count = await self.count()
-        if count > MAX_DOCUMENTS:
-            raise SourceError(f"expected at most {MAX_DOCUMENTS} documents, got {count}")
-        with reach():
-            raw: Any = await self._client.hgetall(self._keys.index)
-        return {DocumentName.parse(member): Position.parse(position) for member, position in raw.items()}
+        limit = min(documents + MAX_SURPLUS, MAX_DOCUMENTS)
+        found: dict[DocumentName, Position] = {}
+        pages, cursor = 0, 0
+        while not pages or cursor:
+            raw: Any
+            with reach():
+                cursor, raw = await self._client.hscan(self._keys.index, cursor, count=INDEX_PAGE)
+            found |= {DocumentName.parse(member): Position.parse(position) for member, position in raw.items()}
+            pages += 1
+            if len(found) > limit or pages > MAX_INDEX_PAGES:
+                raise SourceError(f"expected at most {limit} documents in the index of redis, got more")
+        return found
 
     async def count(self) -> int:
         """Returns how many documents the index names; raises LinkError."""

@@ -20,6 +20,9 @@ MAX_COUNTER = (1 << 53) - 1
 # How long a head is believed, in seconds: whoever freezes a Redis for longer is found out.
 HEAD_LIFE_S = 7 * 86_400
 
+# A field of a head has a few hundred bytes. Of one that is larger nobody reads more than how large it is.
+MAX_FIELD_BYTES = 1 << 16
+
 Counter = Annotated[int, Meta(ge=0, le=MAX_COUNTER)]
 
 
@@ -79,6 +82,15 @@ class FoundHead(NamedTuple):
     epoch: bytes
     revision: bytes
     signed: bytes
+
+
+def tell_field(field: bytes | int) -> bytes:
+    """Returns a field of a head, or of one that is larger than MAX_FIELD_BYTES (of its size, if that is given) a note.
+
+    The note is no signed head, so that it is refused; it says what was found, and `discard.lua` makes the same one.
+    """
+    size = field if isinstance(field, int) else len(field)
+    return field if isinstance(field, bytes) and size <= MAX_FIELD_BYTES else b"%d bytes" % size
 
 
 def make_head(workspace: str, position: Position, documents: int, now: int) -> Head:

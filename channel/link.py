@@ -11,7 +11,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoPermissionError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from channel.errors import KeyNameError, LinkAwayError, LinkRefusedError
+from channel.errors import KeyNameError, LinkAwayError, LinkRefusedError, OversizedError
+from channel.reply import BoundedParser, OversizedReplyError
 
 SCHEMES = ("redis", "rediss", "unix")
 POLICY = "noeviction"
@@ -36,6 +37,7 @@ def connect(url: str, timeout_s: float) -> Redis:
         raise KeyNameError(f"expected a redis address redis://, rediss:// or unix://, got one with {shown}")
     # RESP2 everywhere: replies have one shape, whatever redis-py takes for its default.
     options: dict[str, Any] = {"protocol": 2, "socket_timeout": timeout_s, "retry": Retry(NoBackoff(), 0)}
+    options["parser_class"] = BoundedParser
     if scheme != "unix":
         options["socket_connect_timeout"] = timeout_s
     try:
@@ -51,9 +53,12 @@ def reach() -> Iterator[None]:
     Raises:
         LinkAwayError: Redis is not there, not ready, or did not answer in time.
         LinkRefusedError: Redis answered with an error.
+        OversizedError: it answered with more than MAX_REPLY_BYTES; the connection has ended.
     """
     try:
         yield
+    except OversizedReplyError as error:
+        raise OversizedError(f"redis refused: {error}") from error
     except (RedisConnectionError, RedisTimeoutError, OSError) as error:
         raise LinkAwayError(f"redis cannot be reached: {_describe(error)}") from error
     except RedisError as error:

@@ -11,7 +11,7 @@ from typing import cast
 from redis.asyncio import Redis
 
 from channel.errors import LinkRefusedError
-from channel.head import FoundHead, Position
+from channel.head import MAX_FIELD_BYTES, FoundHead, Position
 from channel.keys import DocumentName, Keys
 from channel.link import reach
 from trust.root import MAX_ROOT_BYTES
@@ -87,7 +87,8 @@ class Sender:
         """
         keys = self._keys
         with reach():
-            return bool(await self._discard(keys=[keys.head, keys.index, keys.log], args=[*found]))
+            reply = await self._discard(keys=[keys.head, keys.index, keys.log], args=[*found, MAX_FIELD_BYTES])
+        return bool(reply)
 
     async def publish(self, document: SealedDocument, head: bytes, expected: Position) -> Published | Conflict:
         """Publishes a document and the signed head at its position, if the head stands where it is expected.

@@ -285,7 +285,7 @@ class WorkspaceSync:
         if self.state.position != NOWHERE:  # a new host always begins with the index
             _log.info("workspace %s: comparing the index, because the log was cut: %s", self._name, found.reason)
         here = self._cache.read_positions(self._name)
-        index = await self._feed.index()
+        index = await self._feed.index(head.documents)
         if len(index) < head.documents:
             raise SourceError(f"expected {head.documents} documents in the index of redis, got {len(index)}")
         return [name for name, position in index.items() if here.get(name) != position]

@@ -333,7 +333,7 @@ class Writer:
             await self._sender.discard(found)
 
     async def _adopt(self, view: _View) -> None:
-        index = await self._feed.index()
+        index = await self._feed.index(view.redis.head.documents if view.redis.head else 0)
         names = [name for name, position in index.items() if position > view.store.sent]
         read = map(self._read, names, await self._feed.fetch(names))
         found = [record for record in read if record and view.store.sent < record.position <= view.redis.position]

@@ -1,8 +1,9 @@
 """The reader's side: signatures are believed, silence is not, and a Redis may come and go."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import aclosing, asynccontextmanager
+import tracemalloc
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import aclosing, asynccontextmanager, contextmanager
 
 import pytest
 from redis.asyncio import Redis
@@ -21,6 +22,7 @@ from channel import (
     KeyNameError,
     LinkAwayError,
     LogCut,
+    OversizedError,
     Patience,
     Position,
     SealedDocument,
@@ -35,7 +37,9 @@ from channel import (
 )
 from channel import feed as module
 from channel.envelope import MAX_ENVELOPE_BYTES
-from channel.feed import FIRST_PAUSE_S, LONGEST_PAUSE_S, MAX_CHANGES, compute_pause
+from channel.feed import FIRST_PAUSE_S, LONGEST_PAUSE_S, MAX_CHANGES, MAX_SURPLUS, compute_pause
+from channel.head import MAX_FIELD_BYTES
+from channel.reply import MAX_REPLY_BYTES
 from cli.embedded import PrivateRedis
 from trust import PrivateKey
 from trust.root import MAX_ROOT_BYTES
@@ -43,6 +47,7 @@ from trust.root import MAX_ROOT_BYTES
 Publish = Callable[..., Awaitable[object]]
 SealDocument = Callable[[str, Position], SealedDocument]
 SignHead = Callable[[Position], bytes]
+WriteHuge = Callable[[str], Awaitable[None]]
 Eventually = Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
 
 P1, P2 = DocumentName("program", "p1"), DocumentName("program", "p2")
@@ -230,7 +235,128 @@ async def test_huge_index_is_refused(feed: Feed, client: Redis, monkeypatch: pyt
     await client.hset("gw:{demo}:index", mapping={"program:p1": "1-1", "program:p2": "1-2"})
     with pytest.raises(SourceError) as caught:
         await feed.index()
-    assert str(caught.value) == "expected at most 1 documents, got 2"
+    assert str(caught.value) == "expected at most 1 documents in the index of redis, got more"
+
+
+async def test_index_of_several_pages_is_whole(feed: Feed, client: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An index that comes in pages is read to its end."""
+    monkeypatch.setattr(module, "INDEX_PAGE", 10)
+    wanted = {f"program:p{i}": f"1-{i}" for i in range(1, 2_000)}
+    await client.hset("gw:{demo}:index", mapping=wanted)  # type: ignore[arg-type]
+    assert {str(name): str(position) for name, position in (await feed.index()).items()} == wanted
+
+
+async def test_index_beyond_the_head_is_refused(feed: Feed, client: Redis) -> None:
+    """Names that somebody has added, more than the head counts and publishing explains, are not loaded."""
+    await client.hset("gw:{demo}:index", mapping={f"program:p{i}": "1-1" for i in range(MAX_SURPLUS + 6)})
+    assert len(await feed.index(6)) == MAX_SURPLUS + 6
+    with pytest.raises(SourceError, match=r"^expected at most 1005 documents in the index of redis, got more$"):
+        await feed.index(5)
+
+
+async def test_index_without_an_end_is_refused(feed: Feed, client: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever answers with page after page is asked no further."""
+    monkeypatch.setattr(module, "INDEX_PAGE", 1)
+    monkeypatch.setattr(module, "MAX_INDEX_PAGES", 3)
+    await client.hset("gw:{demo}:index", mapping={f"program:p{i}": "1-1" for i in range(900)})
+    with pytest.raises(SourceError):
+        await feed.index()
+
+
+@pytest.fixture
+def write_huge(client: Redis) -> Callable[[str], Awaitable[None]]:
+    """Has Redis do something with a text of 20 MB, called `huge` there, which this process never holds."""
+
+    async def run(command: str) -> None:
+        await client.eval(f"local huge = string.rep('x', 20000000) {command}", 0)  # type: ignore[misc]
+
+    return run
+
+
+@contextmanager
+def holding_little() -> Iterator[None]:
+    """Holds this process to a few times the largest honest answer, at any moment."""
+    tracemalloc.start()
+    try:
+        yield
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 4 * MAX_REPLY_BYTES
+
+
+TOO_LARGE = f"redis refused: expected an answer of at most {MAX_REPLY_BYTES} bytes"
+
+
+@pytest.mark.parametrize("field", ["epoch", "revision", "signed"])
+async def test_huge_head_is_told_by_its_size(
+    feed: Feed, sender: Sender, publish: Publish, write_huge: WriteHuge, field: str
+) -> None:
+    """A head of any size is named, refused, and can be taken away, without being read."""
+    await publish("p1", Position(1, 1), NOWHERE)
+    await write_huge(f"redis.call('HSET', 'gw:{{demo}}:head', '{field}', huge)")
+    with holding_little():
+        found = await feed.find_head()
+        assert found is not None
+        assert getattr(found, field) == b"20000000 bytes"
+        with pytest.raises((EnvelopeError, SourceError), match=r"20000000 bytes"):
+            await feed.read_head()
+        assert await sender.discard(found)
+    assert await feed.find_head() is None
+
+
+@pytest.mark.parametrize("size", [MAX_FIELD_BYTES, MAX_FIELD_BYTES + 1])
+async def test_large_head_is_taken_away_as_it_was_found(feed: Feed, sender: Sender, client: Redis, size: int) -> None:
+    """Reader and Redis agree from which size on a field is told by its size."""
+    await client.hset("gw:{demo}:head", "signed", b"x" * size)
+    found = await feed.find_head()
+    assert found == FoundHead(b"", b"", b"x" * size if size == MAX_FIELD_BYTES else b"65537 bytes")
+    assert await sender.discard(found)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "redis.call('HSET', 'gw:{demo}:index', 'program:p1', huge)",
+        "redis.call('HSET', 'gw:{demo}:index', huge, '1-1')",
+        "redis.call('HSET', 'gw:{demo}:index', huge, huge)",
+    ],
+)
+async def test_huge_index_entry_is_refused(feed: Feed, write_huge: WriteHuge, command: str) -> None:
+    """Whatever lies in the index, the reader's memory is not where it goes."""
+    await write_huge(command)
+    with holding_little(), pytest.raises(OversizedError, match=f"^{TOO_LARGE}$"):
+        await feed.index()
+    assert await feed.count() == 1
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "redis.call('XADD', 'gw:{demo}:log', '1-1', 'kind', huge, 'id', 'p1')",
+        "redis.call('XADD', 'gw:{demo}:log', '1-1', huge, 'program', 'id', 'p1')",
+        "for i = 1, 40 do redis.call('XADD', 'gw:{demo}:log', '1-' .. i, 'kind', string.sub(huge, 1, 500000)) end",
+    ],
+)
+async def test_huge_log_entry_is_a_cut(feed: Feed, write_huge: WriteHuge, command: str) -> None:
+    """A log with entries of any size is not followed: the index leads on."""
+    await write_huge(command)
+    with holding_little():
+        assert await feed.changes_since(Position(1, 0), Position(1, 1)) == LogCut(TOO_LARGE)
+
+
+async def test_huge_hint_ends_the_subscription(
+    feed: Feed, write_huge: WriteHuge, client: Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A message of any size on the channel is not read; the reader subscribes anew, and looks."""
+    async with aclosing(feed.subscribe()) as hints:
+        assert await anext(hints) is Hint.SUBSCRIBED
+        with holding_little():
+            await write_huge("redis.call('PUBLISH', 'gw:{demo}:changed', huge)")
+            assert await anext(hints) is Hint.SUBSCRIBED
+        await client.publish("gw:{demo}:changed", "1-1")
+        assert await anext(hints) is Hint.CHANGED
+    assert TOO_LARGE in caplog.text
 
 
 async def test_index_that_makes_no_sense_is_refused(feed: Feed, client: Redis) -> None:
