@@ -12,8 +12,9 @@ from edge.answer import Workspace
 from edge.body import MAX_BODY_BYTES
 from edge.errors import RefusedError
 from edge.metrics import Counters
-from edge.question import parse_question
+from edge.question import Question, parse_question
 from edge.reception import Reception
+from edge.sample import Sampler
 from edge.sender import NOBODY, Sender
 
 # A head of a device behind two proxies has 500 bytes; more is somebody filling memory.
@@ -28,11 +29,12 @@ class Rules:
     """What a worker answers from: its workspaces by name, the second it is, whether it serves, and its counters.
 
     `reception` is there where a setting asks for more than devices say of themselves: proof of users, places.
+    `sample_at` is the number of the check that `sampler` draws next.
 
     The one mutable reference of a worker: the syncer's changes go in by `Workspace.apply`, checks only read.
     """
 
-    __slots__ = ("counters", "now", "ready", "reception", "workspaces")
+    __slots__ = ("counters", "now", "ready", "reception", "sample_at", "sampler", "workspaces")
 
     def __init__(
         self, workspaces: Mapping[str, Workspace], counters: Counters, reception: Reception | None = None
@@ -42,6 +44,8 @@ class Rules:
         self.ready = False
         self.now = 0
         self.counters = counters
+        self.sampler = Sampler()
+        self.sample_at = self.sampler.next
 
     def check(self, body: bytes, now: int, sender: Sender = NOBODY) -> bytes:
         """Returns the answer to the body of a check.
@@ -59,10 +63,25 @@ class Rules:
         self.counters.checks += 1
         if workspace.position is NOWHERE:
             raise RefusedError("no_ruleset", f"the rules of {question.workspace!r} have not arrived yet")
+        is_proven = False
         if self.reception is not None:
             device, is_proven = self.reception.receive(question.workspace, question.device, sender, now)
-            return workspace.answer(replace(question, device=device), now, is_proven=is_proven)
-        return workspace.answer(question, now)
+            question = replace(question, device=device)
+        if self.counters.checks >= self.sample_at:
+            self.draw(question, workspace, is_proven=is_proven)
+        return workspace.answer(question, now, is_proven=is_proven)
+
+    def draw(self, question: Question, workspace: Workspace, *, is_proven: bool) -> None:
+        """Keeps a question as one of the hour's sample."""
+        around = workspace.around_proven if is_proven else workspace.around
+        self.sampler.take(question, around, self.now, self.counters.checks)
+        self.sample_at = self.sampler.next
+
+    def tick(self, now: int) -> None:
+        """Goes by another second."""
+        self.now = now
+        self.sampler.tick(now, self.counters.checks)
+        self.sample_at = self.sampler.next
 
     def find_workspace(self, name: str) -> Workspace:
         """Returns the workspace of that name.

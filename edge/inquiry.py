@@ -24,6 +24,7 @@ from edge.cache import Cache
 from edge.errors import CacheError, EdgeError, RefusedError
 from edge.kind import PROGRAM
 from edge.question import VERSIONS
+from edge.sample import Reservoir
 from ruleset import (
     MAX_DOCUMENT_BYTES,
     Circumstances,
@@ -120,26 +121,29 @@ class Inquiry:
         cache: the host's edge.db.
         surround: returns the lists that are known of a workspace; there is none that this host does not serve.
         workspaces: those that this host serves.
+        reservoir: the sample of the questions that were asked here.
         proven: the workspaces whose users have to be proven.
         clock: the time in seconds.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - it brings all of these together
         self,
         cache: Cache,
         surround: Callable[[str], Circumstances],
         workspaces: Container[str],
+        reservoir: Reservoir,
         proven: Container[str] = (),
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._cache, self._surround, self._clock = cache, surround, clock
-        self._workspaces, self._proven = workspaces, proven
+        self._workspaces, self._proven, self._reservoir = workspaces, proven, reservoir
 
     def list_routes(self) -> list[web.RouteDef]:
         """Returns its routes, to be protected."""
         return [
             web.post("/v1/explain", _answer_errors(self._explain)),
             web.post("/v1/evaluate", _answer_errors(self._evaluate)),
+            web.get("/v1/samples", self._tell_samples),
         ]
 
     async def _explain(self, body: bytes) -> dict[str, Any]:
@@ -159,6 +163,14 @@ class Inquiry:
             "offers_expire": document.offers.expires if document.offers else None,
             **msgspec.to_builtins(explained),
         }
+
+    async def _tell_samples(self, request: web.Request) -> web.Response:
+        try:
+            workspace = self._check_workspace(request.query.get("workspace", ""))
+        except InquiryError as error:
+            return error.answer()
+        told = self._reservoir.tell(workspace, int(self._clock()))
+        return web.Response(body=told, content_type="application/json")
 
     async def _evaluate(self, body: bytes) -> dict[str, Any]:
         question = _decode(body, _evaluate_decoder)
@@ -183,11 +195,14 @@ class Inquiry:
         return {"workspace": question.workspace, "at": now, "proven": around.is_proven, "results": results}
 
     def _find_around(self, workspace: str, *, is_proven: bool | None) -> Circumstances:
+        around = self._surround(self._check_workspace(workspace))
+        return replace(around, is_proven=workspace in self._proven if is_proven is None else is_proven)
+
+    def _check_workspace(self, workspace: str) -> str:
         if workspace not in self._workspaces:
             message = f"expected a workspace that is served here, got {workspace!r}"
             raise InquiryError(HTTPStatus.NOT_FOUND, "unknown_workspace", message, "$.workspace")
-        wanted = workspace in self._proven if is_proven is None else is_proven
-        return replace(self._surround(workspace), is_proven=wanted)
+        return workspace
 
     def _identify(self, device: Device, workspace: str, around: Circumstances) -> Device:
         """As at a check: where users have to be proven, one who is not does not count."""

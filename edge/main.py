@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from edge.inquiry import Inquiry
 from edge.library import Library, Source
 from edge.metrics import keep_beating, open_page
 from edge.proof import KeySetError, read_key_set
+from edge.sample import MARK, Reservoir
 from edge.settings import EdgeSettings, read_settings
 from edge.syncer import WorkspaceSync
 from edge.tally import MAX_PAGE_BYTES, Tally
@@ -107,6 +109,7 @@ async def _run_worker(settings: EdgeSettings, spec: Mapping[str, Any]) -> None:
 async def _run_syncer(settings: EdgeSettings, spec: Mapping[str, Any]) -> None:
     cache = Cache(settings.data)
     wakes, tally = [socket.socket(fileno=descriptor) for descriptor in spec["wakes"]], Tally()
+    reservoir = Reservoir()
     wake = _make_wake(wakes)
     syncs: dict[str, WorkspaceSync] = {}
     library = _make_library(settings, wake, syncs)
@@ -118,10 +121,12 @@ async def _run_syncer(settings: EdgeSettings, spec: Mapping[str, Any]) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for each in wakes:
-        loop.add_reader(each, _hear, each, tally)
+        loop.add_reader(each, _hear, each, tally, reservoir)
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     loop.add_signal_handler(signal.SIGUSR1, setattr, host, "is_draining", True)  # noqa: FBT003 - setattr's own
-    inquiry = Inquiry(cache, lambda name: Circumstances(states[name].table.audiences, {}), states, settings.proof_keys)
+    inquiry = Inquiry(
+        cache, lambda name: Circumstances(states[name].table.audiences, {}), states, reservoir, settings.proof_keys
+    )
     admin = make_admin(host, Guard.read(settings.admin_token_file), inquiry.list_routes())
     runner = web.AppRunner(admin, access_log=None, shutdown_timeout=ADMIN_STOP_S)
     await runner.setup()
@@ -157,9 +162,13 @@ def _make_wake(wakes: Sequence[socket.socket]) -> Callable[[], None]:
     return wake
 
 
-def _hear(worker: socket.socket, tally: Tally) -> None:
+def _hear(worker: socket.socket, tally: Tally, reservoir: Reservoir) -> None:
     with contextlib.suppress(BlockingIOError):
-        tally.take(worker.recv(MAX_PAGE_BYTES, socket.MSG_DONTWAIT))
+        page = worker.recv(MAX_PAGE_BYTES, socket.MSG_DONTWAIT)
+        if page.startswith(MARK):
+            reservoir.take(page, int(time.time()))
+        else:
+            tally.take(page)
 
 
 def _make_library(settings: EdgeSettings, wake: Callable[[], None], syncs: Mapping[str, WorkspaceSync]) -> Library:

@@ -275,7 +275,7 @@ class Worker:
 
     def _tick(self, follower: Follower) -> None:
         now = time.time()
-        self._rules.now = int(now)
+        self._rules.tick(int(now))
         self._writer.tick(int(now))
         self._connections.tick(time.monotonic())
         self._keyring.tick(int(now))
@@ -283,6 +283,7 @@ class Worker:
         self._counters.mark_beat()
         self._copy_counters()
         self._outbox.send(self._wake)
+        self._rules.sampler.send(self._wake)
         follower.look()
 
     def _look_at_atlas(self) -> None:

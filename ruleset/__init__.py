@@ -11,6 +11,7 @@ from ruleset.explain import Explanation, explain
 from ruleset.fingerprint import Fingerprinter, Fingerprints
 from ruleset.model import DEFAULT_POLL_AFTER_S, Device, Offers, Package, Program, Release, Transfer
 from ruleset.pattern import compile_patterns
+from ruleset.sample import Sample
 from ruleset.sheet import Binder, Sheet
 from ruleset.version import NOT_INSTALLED, format_version, parse_version, parse_version_range
 
@@ -40,6 +41,7 @@ __all__ = [
     "Reason",
     "Release",
     "RulesetError",
+    "Sample",
     "Sheet",
     "Transfer",
     "VersionError",

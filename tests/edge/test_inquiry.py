@@ -6,6 +6,7 @@ import mmap
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import orjson
 import pytest
 from aiohttp.test_utils import TestClient
 
@@ -16,9 +17,21 @@ from edge.cache import Cache, Document
 from edge.guard import Guard
 from edge.inquiry import MAX_BODY_BYTES, SLICE, Inquiry
 from edge.metrics import PAGE_BYTES
+from edge.question import parse_question
+from edge.sample import Reservoir, Sampler
 from edge.tally import Tally
-from ruleset import Circumstances, Place
-from tests.edge.press import NOW, OTHER_PROGRAM, PROGRAM, WORKSPACE, Json, make_document, make_package, seal_document
+from ruleset import NOTHING_KNOWN, Circumstances, Place
+from tests.edge.press import (
+    NOW,
+    OTHER_PROGRAM,
+    PROGRAM,
+    WORKSPACE,
+    Json,
+    make_document,
+    make_package,
+    make_question,
+    seal_document,
+)
 
 TOKEN = "a-token-of-the-tests"
 WINDOW_ID = "0" * 16
@@ -55,7 +68,7 @@ def write(cache: Cache, *releases: Json, program: str = PROGRAM, revision: int =
 def inquiry(cache: Cache) -> Inquiry:
     """A host with the audience qa and one window, whose clock stands."""
     around = Circumstances({"qa": List()}, {WINDOW_ID: List()})
-    return Inquiry(cache, lambda _name: around, (WORKSPACE,), clock=lambda: NOW + 0.9)
+    return Inquiry(cache, lambda _name: around, (WORKSPACE,), Reservoir(), clock=lambda: NOW + 0.9)
 
 
 @pytest.fixture
@@ -281,6 +294,26 @@ async def test_a_body_that_trickles_in(inquiry: Inquiry, monkeypatch: pytest.Mon
 
     status, told = await ask("/v1/explain", trickle())
     assert (status, told["error"]["code"]) == (408, "too_slow")
+
+
+async def test_samples_are_told(
+    inquiry: Inquiry, cache: Cache, aiohttp_client: Callable[..., Awaitable[TestClient[Any, Any]]]
+) -> None:
+    """The sample of a workspace's questions is for who has the token."""
+    sampler = Sampler()
+    sampler.tick(NOW, 0)
+    sampler.take(parse_question(orjson.dumps(make_question())), NOTHING_KNOWN, NOW, 1)
+    inquiry._reservoir.take(b'{"drawn":[%b]}' % sampler._held[0], NOW)
+    host = Host([mmap.mmap(-1, PAGE_BYTES)], {}, cache, Tally())
+    client = await aiohttp_client(make_admin(host, Guard(TOKEN), inquiry.list_routes()))
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    found = await client.get("/v1/samples", params={"workspace": WORKSPACE}, headers=headers)
+    told = await found.json()
+    assert (found.status, [one["programs"] for one in told["samples"]]) == (200, [{PROGRAM: ""}])
+    assert "d-1" not in await found.text()
+    refused = await client.get("/v1/samples", headers=headers)
+    assert (refused.status, (await refused.json())["error"]["code"]) == (404, "unknown_workspace")
+    assert (await client.get("/v1/samples", params={"workspace": WORKSPACE})).status == 401
 
 
 async def test_the_token_is_wanted(ask: Ask) -> None:
