@@ -42,7 +42,7 @@ def put(  # noqa: PLR0913 - a command's options
     dry_run: bool,
 ) -> None:  # fmt: skip
     """Publish the document in FILE (- for standard input)."""
-    wanted = _read_document(file)
+    wanted = read_document(file)
     publisher = open_publisher(home, url, token_file)
     if revision is None:
         _, revision = publisher.get(str(wanted.get("program")))
@@ -50,7 +50,12 @@ def put(  # noqa: PLR0913 - a command's options
     click.echo(json.dumps(answer.body, indent=2, ensure_ascii=False))
 
 
-def _read_document(file: BinaryIO) -> dict[str, Any]:
+def read_document(file: BinaryIO) -> dict[str, Any]:
+    """Returns the document in a file.
+
+    Raises:
+        CommandError: it is no JSON, or no object.
+    """
     try:
         document: Any = json.load(file)
     except (ValueError, RecursionError) as error:

@@ -23,6 +23,7 @@ COMMANDS: Final = {
     "document": ("cli.document", "document"),
     "check": ("cli.check", "check"),
     "explain": ("cli.explain", "explain"),
+    "simulate": ("cli.simulate", "simulate_change"),
     "samples": ("cli.samples", "samples"),
     "update": ("cli.update", "update"),
     "doctor": ("cli.doctor", "doctor"),

@@ -13,6 +13,7 @@ from ruleset.model import DEFAULT_POLL_AFTER_S, Device, Offers, Package, Program
 from ruleset.pattern import compile_patterns
 from ruleset.sample import Sample
 from ruleset.sheet import Binder, Sheet
+from ruleset.simulation import Simulation, simulate
 from ruleset.version import NOT_INSTALLED, format_version, parse_version, parse_version_range
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "RulesetError",
     "Sample",
     "Sheet",
+    "Simulation",
     "Transfer",
     "VersionError",
     "Window",
@@ -58,5 +60,6 @@ __all__ = [
     "parse_program",
     "parse_version",
     "parse_version_range",
+    "simulate",
     "spread_poll",
 ]

@@ -1,6 +1,9 @@
 """`graywave explain`: what an edge explains, as a terminal and as a script gets it."""
 
 import json
+import re
+import shlex
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +13,8 @@ import pytest
 from cli.explain import describe
 from tests.cli.conftest import Run
 from tests.cli.running import Running
+from tests.docs.page import read_blocks
+from tests.end_to_end.town import ROOT
 
 FERRY = "2021000000000001"
 PHONE = ("user=u-777", "os=14", "app=10.2.3", "model=MI 10")
@@ -171,3 +176,31 @@ def test_an_edge_that_is_none(run: Run, serve: Callable[[int, bytes], str], tmp_
     (tmp_path / "token").write_text("a-token-of-the-tests")
     result = run("explain", FERRY, "--admin", serve(200, b"[]"), "--admin-token-file", tmp_path / "token")
     assert result.exit_code == 4
+
+
+def fits(shown: str, output: str) -> bool:
+    """Whether an output begins as a page shows it, where `…` stands for anything."""
+    return re.match(re.escape(shown.rstrip()).replace("…", ".*"), output) is not None
+
+
+def test_commands_of_the_page(graywave: Run, tmp_path: Path) -> None:
+    """Whoever follows docs/explain.md sees what it shows."""
+    blocks = read_blocks((ROOT / "docs" / "explain.md").read_text("utf-8"))
+    scripts = [block.text for block in blocks if block.language == "sh"]
+    shown = [block.text for block in blocks if block.language == "text"]
+    assert len(scripts) == len(shown) == 3
+    graywave("check", FERRY)
+    for script, wanted in zip(scripts, shown, strict=True):
+        output = ""
+        for line in script.splitlines():
+            command, _, path = line.partition(" > ")
+            if command.startswith("sed "):
+                subprocess.run(["/bin/sh", "-c", line], cwd=tmp_path, check=True)  # noqa: S603 - the page's own
+                continue
+            words = shlex.split(command)[1:]
+            result = graywave("document get", *words[2:]) if words[0] == "document" else graywave(*words)
+            assert result.exit_code == 0, result.output
+            output = result.stdout
+            if path:
+                (tmp_path / path).write_text(output, "utf-8")
+        assert fits(wanted, output), output
