@@ -1,7 +1,7 @@
 """`graywave gc`: files leave the store that no release and no rule needs; what is needed is decided without acting.
 
 Needed is
-1. each transfer of a package that a release names which has not ended;
+1. each transfer of a package that a release names which has not ended, and the file of each audience;
 2. the full transfers of a program's newest versions: deltas are made from them;
 3. what was put lately: it may be about to be released.
 
@@ -36,6 +36,7 @@ MAX_DAYS: Final = 3650
 DEFAULT_VERSIONS: Final = 5
 MAX_VERSIONS: Final = 200
 _PROGRAM: Final = "program"
+_KINDS: Final = (_PROGRAM, "audience")
 
 
 class _Transfer(msgspec.Struct):
@@ -57,6 +58,13 @@ class _Document(msgspec.Struct):
 
     packages: dict[str, _Package]
     releases: list[_Release]
+
+
+class _Audience(msgspec.Struct):
+    """What of an audience's document decides about files."""
+
+    audience: str
+    sha256: Annotated[str, msgspec.Meta(pattern="^([0-9a-f]{64})?$")] = ""
 
 
 @dataclass(slots=True)
@@ -97,7 +105,7 @@ class Result:
         yield f"{verb} {len(files)} of {self.kept + len(self.unneeded)} files, {_sum(files)} bytes"
 
 
-@click.command(short_help="Remove package files that nothing needs.")
+@click.command(short_help="Remove files that nothing needs.")
 @click.option(
     "--keep-days", default=DEFAULT_DAYS, show_default=True, type=click.IntRange(MIN_DAYS, MAX_DAYS),
     help="Keep files that were put within so many days.",
@@ -115,7 +123,7 @@ def gc(  # noqa: PLR0913, PLR0917 - a command's options
     keep_days: int, keep_versions: int, address: str | None, url: str | None, token_file: Path | None, home: Home, *,
     delete: bool, as_json: bool,
 ) -> None:  # fmt: skip
-    """List the files in the store that no release of the publisher's programs needs, and no rule keeps.
+    """List the files in the store that no release and no audience of the publisher needs, and no rule keeps.
 
     A store that several workspaces share in one place must not be cleaned: give each its own folder or prefix.
     """
@@ -149,16 +157,23 @@ def read_needed(publisher: Publisher, keep_versions: int) -> set[str]:
     """
     needed: set[str] = set()
     for kind, name in publisher.list_names():
-        if kind != _PROGRAM:
-            message = f"expected documents of kind {_PROGRAM!r} alone, got {kind!r:.100}: what it needs is not known"
+        if kind not in _KINDS:
+            expected = " and ".join(map(repr, _KINDS))
+            message = f"expected documents of kinds {expected} alone, got {kind!r:.100}: what it needs is not known"
             raise CommandError(f"{message}; nothing is removed")
-        document, _ = publisher.get(name)
+        document, _ = publisher.get(name, kind)
         try:
-            needed |= list_needed(document, keep_versions)
+            needed |= list_needed(document, keep_versions) if kind == _PROGRAM else list_audience_needs(document)
         except (ValueError, VersionError) as error:
-            message = f"document of program {escape(name)}: {escape(str(error))}; nothing is removed"
+            message = f"document of {kind} {escape(name)}: {escape(str(error))}; nothing is removed"
             raise CommandError(message) from None
     return needed
+
+
+def list_audience_needs(document: Any) -> set[str]:
+    """Returns the digest of the file that an audience's document needs, if it has one; raises ValueError."""
+    read = msgspec.convert(document, _Audience)
+    return {read.sha256} if read.sha256 else set()
 
 
 def list_needed(document: Any, keep_versions: int) -> set[str]:

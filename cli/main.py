@@ -17,6 +17,7 @@ COMMANDS: Final = {
     "pack": ("cli.pack", "pack"),
     "release": ("cli.release", "release"),
     "delta": ("cli.delta", "delta"),
+    "audience": ("cli.audience", "audience"),
     "refine": ("cli.refine", "refine"),
     "reseal": ("cli.reseal", "reseal"),
     "gc": ("cli.gc", "gc"),

@@ -1,8 +1,9 @@
 """What commands say to a publisher: read a document, change it, put it back."""
 
+from collections.abc import Mapping
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote
 
 import click
@@ -11,6 +12,15 @@ from cli.admin import read_token
 from cli.exit import CommandError, Exit
 from cli.home import Home
 from cli.http import PUBLISH_TIMEOUT_S, Answer, ask
+
+# The kinds of documents; a document of each has its id in the member of the kind's name.
+KINDS: Final = ("program", "audience", "switches")
+
+
+def find_name(document: Mapping[str, Any]) -> tuple[str, str]:
+    """Returns the kind and the id of a document; what says neither passes for a program, which a publisher refuses."""
+    kind = next((kind for kind in KINDS if kind in document), KINDS[0])
+    return kind, str(document.get(kind))
 
 
 class Publisher:
@@ -25,13 +35,13 @@ class Publisher:
         self._url = url.rstrip("/")
         self._headers = {"Authorization": f"Bearer {token}"}
 
-    def get(self, program: str) -> tuple[dict[str, Any] | None, str]:
-        """Returns a program's document and its revision; None where there is none yet.
+    def get(self, id_: str, kind: str = KINDS[0]) -> tuple[dict[str, Any] | None, str]:
+        """Returns a document and its revision; None where there is none yet.
 
         Raises:
             CommandError: the publisher is away, or refuses.
         """
-        answer = ask("GET", self._name(program), headers=self._headers, allow=(HTTPStatus.NOT_FOUND,))
+        answer = ask("GET", self._name(id_, kind), headers=self._headers, allow=(HTTPStatus.NOT_FOUND,))
         if answer.status == HTTPStatus.NOT_FOUND:
             return None, ""
         return answer.body, answer.etag
@@ -70,15 +80,16 @@ class Publisher:
             CommandError: the publisher is away, or refuses; somebody else having published in between is a refusal.
         """
         precondition = {"If-Match": f'"{revision}"'} if revision else {"If-None-Match": "*"}
-        url = self._name(str(document.get("program"))) + ("?dry_run=1" if dry_run else "")
+        kind, id_ = find_name(document)
+        url = self._name(id_, kind) + ("?dry_run=1" if dry_run else "")
         headers = self._headers | precondition
         answer = ask("PUT", url, body=document, headers=headers, timeout_s=PUBLISH_TIMEOUT_S)
         if answer.body.get("distributed") is False:
             click.echo("warning: kept, but edges do not have it yet: the publisher's log says why", err=True)
         return answer
 
-    def _name(self, program: str) -> str:
-        return f"{self._url}/v1/documents/program/{quote(program, safe='')}"
+    def _name(self, id_: str, kind: str = KINDS[0]) -> str:
+        return f"{self._url}/v1/documents/{kind}/{quote(id_, safe='')}"
 
 
 def open_publisher(home: Home, url: str | None, token_file: Path | None) -> Publisher:

@@ -45,6 +45,9 @@ def _take_parts(_ctx: click.Context, _param: click.Parameter, percent: str | Non
 @click.argument("packed", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("--percent", "parts", callback=_take_parts, metavar="PERCENT", help="Only to this part of all devices.")
 @click.option("--user", "users", multiple=True, help="To this user id; several times for several.")
+@click.option(
+    "--audience", "audiences", multiple=True, help="To the users of this audience; several times for several."
+)
 @click.option("--id", "name", help="The release's id.  [default: rN, the next number]")
 @click.option("--below", help="Put it below this release instead of on top: a hotfix under a running gray.")
 @click.option("--urgency", type=click.Choice(["silent", "prompt", "force"]), help="How devices take it.")
@@ -58,9 +61,10 @@ def _take_parts(_ctx: click.Context, _param: click.Parameter, percent: str | Non
 @take_json
 @take_home
 def release(  # noqa: PLR0913, PLR0917 - a command's options
-    packed: Path, parts: int | None, users: tuple[str, ...], name: str | None, below: str | None, urgency: str | None,
-    rollback: tuple[str, ...], floor: str | None, bases: int, address: str | None, url: str | None,
-    token_file: Path | None, home: Home, *, no_refine: bool, dry_run: bool, as_json: bool,
+    packed: Path, parts: int | None, users: tuple[str, ...], audiences: tuple[str, ...], name: str | None,
+    below: str | None, urgency: str | None, rollback: tuple[str, ...], floor: str | None, bases: int,
+    address: str | None, url: str | None, token_file: Path | None, home: Home, *,
+    no_refine: bool, dry_run: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Release the package in PACKED, a folder that `graywave pack` wrote; to everybody, if nothing narrows it.
 
@@ -70,7 +74,7 @@ def release(  # noqa: PLR0913, PLR0917 - a command's options
     publisher = open_publisher(home, url, token_file)
     current, revision = publisher.get(manifest["program"])
     place_transfers(manifest, store)
-    more = _choose_members(_choose_who(parts, users), urgency, rollback)
+    more = _choose_members(_choose_who(parts, users, audiences), urgency, rollback)
     document, made = add_release(current, manifest, more, name, below)
     if floor is not None:
         document["floor"] = floor
@@ -171,8 +175,10 @@ def _new_document(program: str) -> dict[str, Any]:
     return {"format": 1, "program": program, "packages": {}, "releases": []}
 
 
-def _choose_who(parts: int | None, users: tuple[str, ...]) -> dict[str, Any] | None:
+def _choose_who(parts: int | None, users: tuple[str, ...], audiences: tuple[str, ...]) -> dict[str, Any] | None:
     who: dict[str, Any] = {"users": list(users)} if users else {}
+    if audiences:
+        who["audiences"] = list(audiences)
     if parts is not None:
         who["percent"] = {"parts": parts}
     return who or None

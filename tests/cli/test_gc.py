@@ -81,18 +81,44 @@ def test_document_that_is_not_understood(change: dict[str, Any], monkeypatch: py
     """A document that this version cannot read to the end keeps everything."""
     publisher = Publisher("http://127.0.0.1:1", "token")
     monkeypatch.setattr(publisher, "list_names", lambda: [("program", TEA)])
-    monkeypatch.setattr(publisher, "get", lambda _: (DOCUMENT | change, "7"))
+    monkeypatch.setattr(publisher, "get", lambda *_: (DOCUMENT | change, "7"))
     with pytest.raises(CommandError, match=f"^document of program {TEA}: .*; nothing is removed$"):
+        read_needed(publisher, 5)
+
+
+@pytest.mark.parametrize(
+    ("document", "needed"),
+    [
+        ({"audience": "qa", "sha256": name("list")}, {name("list")}),
+        ({"audience": "qa", "patterns": ["a"]}, set()),
+        ({"audience": "qa", "removed": True}, set()),
+    ],
+)
+def test_what_an_audience_needs(document: dict[str, Any], needed: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its file, where it has one."""
+    publisher = Publisher("http://127.0.0.1:1", "token")
+    monkeypatch.setattr(publisher, "list_names", lambda: [("audience", "qa")])
+    monkeypatch.setattr(publisher, "get", lambda *_: (document, "7"))
+    assert read_needed(publisher, 5) == needed
+
+
+@pytest.mark.parametrize("document", [{}, {"audience": "qa", "sha256": "AA"}, {"audience": "qa", "sha256": 7}])
+def test_audience_that_is_not_understood(document: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """It keeps everything."""
+    publisher = Publisher("http://127.0.0.1:1", "token")
+    monkeypatch.setattr(publisher, "list_names", lambda: [("audience", "qa")])
+    monkeypatch.setattr(publisher, "get", lambda *_: (document, "7"))
+    with pytest.raises(CommandError, match=r"^document of audience qa: .*; nothing is removed$"):
         read_needed(publisher, 5)
 
 
 def test_document_of_another_kind(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of other kinds it is not known what they need: everything is kept."""
     publisher = Publisher("http://127.0.0.1:1", "token")
-    monkeypatch.setattr(publisher, "list_names", lambda: [("audience\n", "x")])
+    monkeypatch.setattr(publisher, "list_names", lambda: [("weather\n", "x")])
     with pytest.raises(CommandError) as caught:
         read_needed(publisher, 5)
-    said = "expected documents of kind 'program' alone, got 'audience\\n': what it needs is not known"
+    said = "expected documents of kinds 'program' and 'audience' alone, got 'weather\\n': what it needs is not known"
     assert caught.value.message == f"{said}; nothing is removed"
 
 
@@ -100,7 +126,7 @@ def test_document_that_is_listed_and_not_there(monkeypatch: pytest.MonkeyPatch) 
     """A document that cannot be had keeps everything."""
     publisher = Publisher("http://127.0.0.1:1", "token")
     monkeypatch.setattr(publisher, "list_names", lambda: [("program", TEA)])
-    monkeypatch.setattr(publisher, "get", lambda _: (None, ""))
+    monkeypatch.setattr(publisher, "get", lambda *_: (None, ""))
     with pytest.raises(CommandError, match="; nothing is removed"):
         read_needed(publisher, 5)
 
