@@ -54,8 +54,12 @@ OFFER: Json = {
     "expires": 2,
     "transfers": [TRANSFER],
 }
+AUDIENCE = EXAMPLES["audience", "audience"]
+PUBLISHED_AUDIENCE: Json = {**AUDIENCE, "workspace": "demo", "epoch": 1, "revision": 8}
 GOOD: dict[str, Json] = {
     "program": AUTHORED,
+    "audience": AUDIENCE,
+    "published-audience": PUBLISHED_AUDIENCE,
     "published": PUBLISHED,
     "question": EXAMPLES["check", "question"],
     "answer": EXAMPLES["check", "answer"],
@@ -146,6 +150,34 @@ BAD: list[tuple[str, str, object]] = [
     ("published", f"{RELEASE}/who/window", {"limit": 10, "closes_at": 20}),
     ("published", f"{RELEASE}/who/window", {"limit": 10, "closes_at": 20, "id": "00112233445566aa", "key": ""}),
     ("published", "colour", "gray"),
+    ("audience", "format", 2),
+    ("audience", "audience", ABSENT),
+    ("audience", "audience", "-qa"),
+    ("audience", "audience", "q a"),
+    ("audience", "audience", "q" * 65),
+    ("audience", "key", "K1"),
+    ("audience", "key", "-"),
+    ("audience", "key", "k" * 33),
+    ("audience", "count", 100_000_001),
+    ("audience", "count", 0),
+    ("audience", "size", 2**30 + 1),
+    ("audience", "sha256", "AB" * 32),
+    ("audience", "sha256", ABSENT),
+    ("audience", "url", ABSENT),
+    ("audience", "url", "/" * 2_049),
+    ("audience", "key", ABSENT),
+    ("audience", "patterns", ["a"] * 33),
+    ("audience", "patterns", [""]),
+    ("audience", "patterns", ["a" * 65]),
+    ("audience", "patterns", ["*a*b*c*d*"]),
+    ("audience", "removed", True),
+    ("audience", "users", ["u-1"]),
+    ("audience", "workspace", "demo"),
+    ("published-audience", "workspace", ABSENT),
+    ("published-audience", "epoch", ABSENT),
+    ("published-audience", "revision", -1),
+    ("published-audience", "workspace", "Demo"),
+    ("published-audience", "offers", {}),
     ("answer", "revision", ABSENT),
     ("answer", "poll_after", 95_041),
     ("answer", "unknown", []),
@@ -239,6 +271,16 @@ def test_an_authors_document_may_leave_the_salt_out() -> None:
     """The publisher fills it in."""
     assert is_valid("program", put(AUTHORED, f"{RELEASE}/who/percent/salt", ABSENT))
     assert is_valid("program", put(AUTHORED, f"{RELEASE}/who/percent/salt", ""))
+
+
+def test_audiences_have_a_file_or_patterns_or_are_removed() -> None:
+    """Either is enough, and one that is removed has neither; nobody at all is no audience."""
+    bare = {"format": 1, "audience": "qa"}
+    file = {name: value for name, value in AUDIENCE.items() if name != "patterns"}
+    for good in (file, {**bare, "patterns": ["****"]}, {**bare, "removed": True}, {**AUDIENCE, "removed": False}):
+        assert is_valid("audience", good)
+    for bad in (bare, {**bare, "patterns": []}, {**bare, "patterns": ["a"], "removed": True}):
+        assert not is_valid("audience", bad)
 
 
 def test_null_is_absent() -> None:
