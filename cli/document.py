@@ -1,4 +1,4 @@
-"""`graywave document`: a program's document, as a control plane reads and publishes it."""
+"""`graywave document`: a document of any kind, as a control plane reads and publishes it."""
 
 import json
 from pathlib import Path
@@ -8,24 +8,25 @@ import click
 
 from cli.exit import CommandError, Exit
 from cli.home import Home, take_home
-from cli.publishing import open_publisher
+from cli.publishing import KINDS, find_name, open_publisher
 
 
 @click.group()
 def document() -> None:
-    """Read and publish program documents."""
+    """Read and publish documents: programs, audiences and switch sets."""
 
 
 @document.command()
-@click.argument("program")
+@click.argument("name")
+@click.option("--kind", type=click.Choice(KINDS), default=KINDS[0], show_default=True, help="Of which kind it is.")
 @click.option("--publisher", "url", help="Address of the publisher.  [default: the one of the data folder]")
 @click.option("--token-file", type=click.Path(path_type=Path), help="File of its token.  [default: DATA/token]")
 @take_home
-def get(program: str, url: str | None, token_file: Path | None, home: Home) -> None:
-    """Print the document of PROGRAM as JSON."""
-    found, revision = open_publisher(home, url, token_file).get(program)
+def get(name: str, kind: str, url: str | None, token_file: Path | None, home: Home) -> None:
+    """Print the document of the program, the audience or the switch set NAME as JSON."""
+    found, revision = open_publisher(home, url, token_file).get(name, kind)
     if found is None:
-        raise CommandError(f"no document of program {program!r} is published", Exit.REFUSED)
+        raise CommandError(f"no document of {kind} {name!r} is published", Exit.REFUSED)
     click.echo(json.dumps(found, indent=2, ensure_ascii=False))
     click.echo(f"revision {revision}", err=True)
 
@@ -45,7 +46,8 @@ def put(  # noqa: PLR0913 - a command's options
     wanted = read_document(file)
     publisher = open_publisher(home, url, token_file)
     if revision is None:
-        _, revision = publisher.get(str(wanted.get("program")))
+        kind, id_ = find_name(wanted)
+        _, revision = publisher.get(id_, kind)
     answer = publisher.put(wanted, revision, dry_run=dry_run)
     click.echo(json.dumps(answer.body, indent=2, ensure_ascii=False))
 

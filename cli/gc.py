@@ -36,7 +36,9 @@ MAX_DAYS: Final = 3650
 DEFAULT_VERSIONS: Final = 5
 MAX_VERSIONS: Final = 200
 _PROGRAM: Final = "program"
-_KINDS: Final = (_PROGRAM, "audience")
+# A kind whose documents name no files.
+_SWITCHES: Final = "switches"
+_KINDS: Final = (_PROGRAM, "audience", _SWITCHES)
 
 
 class _Transfer(msgspec.Struct):
@@ -158,9 +160,11 @@ def read_needed(publisher: Publisher, keep_versions: int) -> set[str]:
     needed: set[str] = set()
     for kind, name in publisher.list_names():
         if kind not in _KINDS:
-            expected = " and ".join(map(repr, _KINDS))
+            expected = ", ".join(map(repr, _KINDS))
             message = f"expected documents of kinds {expected} alone, got {kind!r:.100}: what it needs is not known"
             raise CommandError(f"{message}; nothing is removed")
+        if kind == _SWITCHES:
+            continue
         document, _ = publisher.get(name, kind)
         try:
             needed |= list_needed(document, keep_versions) if kind == _PROGRAM else list_audience_needs(document)

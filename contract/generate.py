@@ -1,4 +1,4 @@
-"""Writes the `decisions` and the `answer` of every vector anew, by the oracle: `python -m contract.generate`.
+"""Writes the `decisions` and the `answer`, or the `flags`, of every vector anew: `python -m contract.generate`.
 
 It also lays the files out, so that a vector reads like a page and a change to it like a sentence. Read the difference
 before you keep it: an answer that changed is a promise to devices that changed.
@@ -10,8 +10,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from contract.oracle import answer, decide
-from contract.vector import encode_body, list_files
+from contract.oracle import answer, decide, tell_flags
+from contract.vector import encode_body, list_files, list_switch_files
 
 Json = dict[str, Any]
 
@@ -22,6 +22,9 @@ def regenerate(entry: Json) -> Json:
     """Returns a vector with what the oracle says; a refused one as it is."""
     if "status" in entry:
         return entry
+    if "context" in entry:
+        told = tell_flags(entry["documents"], entry["context"], entry["now"], entry.get("lists", {}))
+        return {**entry, "flags": told}
     question = json.loads(encode_body(entry))
     lists = entry.get("lists", {})
     decisions = {
@@ -77,5 +80,5 @@ def _rewrite(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    for file in list_files():
+    for file in (*list_files(), *list_switch_files()):
         _rewrite(file)

@@ -17,6 +17,10 @@ Version = tuple[int, int, int, int]
 CELLULAR = ("cellular", "2g", "3g", "4g", "5g")
 VERSION_ATTRIBUTES = ("os", "app", "installed")
 POLL_AFTER_S = 1800
+CONTEXT_ATTRIBUTES = (
+    *("user", "platform", "os", "app", "manufacturer", "model"),
+    *("network", "city", "region", "country", "locale"),
+)
 NOTHING: Json = {}
 
 
@@ -320,3 +324,81 @@ def _order_transfers(package: Json, installed: str) -> list[Json]:
         elif own is not None and read_version(transfer["from"]) == own:
             differences.append(shown)
     return differences + wholes
+
+
+def decide_switch(switch: Json, device: Json, now: int, lists: Json = NOTHING) -> Json:
+    """Returns `{"variant", "reason"}` of one switch: the variant's name, or None where there is no value.
+
+    The numbers are those of the steps in `contract/switches.md`.
+
+    Args:
+        switch: as the document has it.
+        device: what is said of it, as in a check; its id may be empty.
+        now: seconds since 1970.
+        lists: as `decide` takes them.
+    """
+    if switch.get("state", "live") == "disabled":  # 1
+        return {"variant": None, "reason": "DISABLED"}
+    question = {"device": device, "programs": {"": ""}}
+    for rule in switch.get("rules", []):  # 2
+        if not _admits(rule, question, "", now):  # 3 to 5
+            continue
+        who = rule.get("who")
+        if who is None or _is_meant({**who, "percent": None}, device, now, lists):  # 6
+            return {"variant": rule["variant"], "reason": "TARGETING_MATCH"}
+        percent = who.get("percent")
+        if percent and percent.get("by", "device") == "device" and not device["id"]:
+            return {"variant": None, "reason": "TARGETING_KEY_MISSING"}
+        if _is_meant(who, device, now, lists):
+            return {"variant": rule["variant"], "reason": "SPLIT"}
+    has_rules = any(rule.get("state", "live") == "live" for rule in switch.get("rules", []))
+    return {"variant": switch["default"], "reason": "UNKNOWN" if has_rules else "STATIC"}  # 7
+
+
+def read_context(context: Json) -> Json:
+    """Returns the device that an OFREP context speaks of, as in a check; its id is empty where there is none."""
+    key = context.get("targetingKey") or ""
+    device: Json = {"id": key, "platform": "", "tags": {}}
+    for name, value in context.items():
+        text = _read_attribute(value)
+        if name != "targetingKey" and text is not None:
+            place = device if name in CONTEXT_ATTRIBUTES else device["tags"]
+            place[name] = text
+    device["user"] = device.get("user") or key
+    return device
+
+
+def tell_flags(documents: Iterable[Json], context: Json, now: int, lists: Json = NOTHING) -> list[Json]:
+    """Returns the `flags` of a bulk answer, as `contract/ofrep.md` has it, by set and key.
+
+    Args:
+        documents: the published switch sets of the workspace.
+        context: OFREP's, well formed.
+        now: seconds since 1970.
+        lists: as `decide` takes them.
+    """
+    device = read_context(context)
+    told = []
+    for document in sorted(documents, key=lambda one: str(one["switches"])):
+        for key, switch in sorted(document.get("flags", {}).items()):
+            told.append({"key": key, **_tell_switch(switch, decide_switch(switch, device, now, lists))})
+    return told
+
+
+def _tell_switch(switch: Json, decision: Json) -> Json:
+    variant, reason = decision["variant"], decision["reason"]
+    if reason == "TARGETING_KEY_MISSING":
+        return {"errorCode": reason, "errorDetails": "expected a targetingKey: a percentage of devices asks for one"}
+    if variant is None:
+        return {"reason": reason, "variant": ""}
+    value = switch["variants"][variant]
+    return {"value": float(value) if switch["type"] == "float" else value, "reason": reason, "variant": variant}
+
+
+def _read_attribute(value: Any) -> str | None:
+    """The text of an attribute, None where it has none that a condition could ask for."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float) and value == int(value) and abs(value) < 2**53:
+        return str(int(value))
+    return value if isinstance(value, str) and len(value) <= 256 else None  # noqa: PLR2004 - characters

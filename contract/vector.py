@@ -1,4 +1,4 @@
-"""The test vectors, read from `contract/vectors/`: what every implementation of the device's wire must answer.
+"""The test vectors, read from `contract/vectors/`: what every implementation of a wire must answer.
 
 It knows files and their members, and nothing of how an answer is found.
 """
@@ -11,6 +11,7 @@ from typing import Any
 Json = dict[str, Any]
 
 FOLDER = Path(__file__).parent / "vectors" / "check"
+SWITCH_FOLDER = FOLDER.parent / "switch"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,41 @@ class Vector:
         """The body, parsed; of members that stand twice, the last."""
         question: Json = json.loads(self.body)
         return question
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchVector:
+    """The switch sets of a workspace, an OFREP context, and the `flags` that whoever asks for all of them is told.
+
+    `lists` is what is known beside the documents, as the oracle takes it.
+    """
+
+    rule: str
+    name: str
+    documents: list[Json]
+    now: int
+    lists: Json
+    context: Json
+    flags: list[Json]
+
+    @property
+    def id(self) -> str:
+        """The name under which a test reports it."""
+        return f"{self.rule}/{self.name}"
+
+
+def load_switch_vectors() -> list[SwitchVector]:
+    """Returns every vector of switches, in the order of files and members."""
+    return [
+        SwitchVector(path.stem, *(entry.get(name, {}) for name in SwitchVector.__slots__[1:]))
+        for path in list_switch_files()
+        for entry in json.loads(path.read_text())
+    ]
+
+
+def list_switch_files() -> list[Path]:
+    """Returns the files that hold vectors of switches, one a rule."""
+    return sorted(SWITCH_FOLDER.glob("*.json"))
 
 
 def load_vectors() -> list[Vector]:

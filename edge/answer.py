@@ -12,6 +12,7 @@ from msgspec.structs import asdict, replace
 from channel import NOWHERE, Position
 from edge.package import Packed, Shelf, find_packages
 from edge.question import VERSIONS, Question
+from edge.switch import NO_SWITCHES, Board, SwitchSet
 from ruleset import (
     DEFAULT_POLL_AFTER_S,
     NOTHING_KNOWN,
@@ -145,7 +146,20 @@ class Workspace:
         roots: the root documents that are known, by their numbers, one at least.
     """
 
-    __slots__ = ("_idle", "_prefix", "around", "around_proven", "entries", "name", "position", "root", "roots", "shelf")
+    __slots__ = (
+        "_idle",
+        "_mark",
+        "_prefix",
+        "around",
+        "around_proven",
+        "entries",
+        "name",
+        "position",
+        "root",
+        "roots",
+        "shelf",
+        "switches",
+    )
 
     def __init__(self, name: str, roots: Mapping[int, bytes]) -> None:
         self.name = name
@@ -154,6 +168,8 @@ class Workspace:
         self.position = NOWHERE
         self.around = NOTHING_KNOWN
         self.around_proven = replace(NOTHING_KNOWN, is_proven=True)
+        self.switches = NO_SWITCHES
+        self._mark = b""
         self.follow_roots(roots)
 
     def follow_roots(self, roots: Mapping[int, bytes]) -> None:
@@ -163,14 +179,30 @@ class Workspace:
         self.apply({}, self.position)
 
     def surround(
-        self, audiences: Mapping[str, Audience] | None = None, windows: Mapping[str, Window] | None = None
+        self,
+        audiences: Mapping[str, Audience] | None = None,
+        windows: Mapping[str, Window] | None = None,
+        mark: bytes | None = None,
     ) -> None:
-        """Replaces the lists that checks are decided by, in one step; what is left out stays."""
+        """Replaces the lists that checks are decided by, in one step; what is left out stays.
+
+        `mark` stands for the audiences: the same bytes wherever the same ones are held.
+        """
         before = self.around
         self.around = Circumstances(
             before.audiences if audiences is None else audiences, before.windows if windows is None else windows
         )
         self.around_proven = replace(self.around, is_proven=True)
+        if mark is not None:
+            self._mark = mark
+            self.switches = Board(self.switches.sets, mark)
+
+    def hang(self, changed: Mapping[str, SwitchSet]) -> None:
+        """Replaces switch sets, in one step; one that is older than the one here comes from an older source."""
+        sets = self.switches.sets
+        fresh = {name: one for name, one in changed.items() if name not in sets or sets[name].position <= one.position}
+        if fresh:
+            self.switches = Board({**sets, **fresh}, self._mark)
 
     def has_newer(self, program: str, entry: Entry) -> bool:
         """Says whether a program's entry is newer than this one: then this one comes from an older source."""

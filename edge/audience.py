@@ -164,6 +164,12 @@ class Table:
         return {name: one.whitelist for name, one in self.opened.items() if not one.document.removed}
 
     @property
+    def mark(self) -> bytes:
+        """Stands for the audiences that there are: the same bytes in every process that holds the same ones."""
+        held = sorted((name, one.position, bool(one.problem)) for name, one in self.opened.items())
+        return repr(held).encode()
+
+    @property
     def broken(self) -> int:
         """How many audiences cannot be asked."""
         return sum(bool(one.problem) for one in self.opened.values())

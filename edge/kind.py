@@ -6,10 +6,12 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from channel import Position
 from edge.answer import compile_entry
-from ruleset import DocumentError, check_audience, parse_audience, parse_program
+from edge.switch import compile_set
+from ruleset import DocumentError, check_audience, parse_audience, parse_program, parse_switches
 
 PROGRAM: Final = "program"
 AUDIENCE: Final = "audience"
+SWITCHES: Final = "switches"
 
 
 class Compiled(Protocol):
@@ -52,9 +54,15 @@ def _read_audience(payload: bytes) -> Read:
     return Read(audience.workspace, audience.audience, Position(audience.epoch, audience.revision), audience)
 
 
+def _read_switches(payload: bytes) -> Read:
+    document = parse_switches(payload)
+    return Read(document.workspace, document.switches, Position(document.epoch, document.revision), document)
+
+
 KINDS: Final[Mapping[str, Kind]] = {
     PROGRAM: Kind(_read_program, compile_entry),
     AUDIENCE: Kind(_read_audience, check_audience),
+    SWITCHES: Kind(_read_switches, compile_set),
 }
 
 

@@ -19,6 +19,8 @@ FIELDS: Final = (
     "checks",
     "refused",
     "handed_over",
+    "flag_requests",
+    "flags_unchanged",
     "reports",
     "downloaded",
     "activated",
@@ -48,6 +50,8 @@ class Counters:
     `beat` is when the last copy was made, in seconds of the clock that all processes of a machine share and nobody sets
     (CLOCK_MONOTONIC); 0 before the first.
 
+    `flag_requests` are OFREP's, of which `flags_unchanged` were answered with 304.
+
     `downloaded` to `fell_back` count the events of reports by outcome; they and all others only grow, except:
     `connections` is how many are open now; `load_us` is how long loading took at the start, in microseconds;
     `proof_keys_problem` is how many key files could not be read anew, `place_database_problem` 1 where its file could
@@ -69,6 +73,8 @@ class Counters:
     checks: int
     refused: int
     handed_over: int
+    flag_requests: int
+    flags_unchanged: int
     reports: int
     downloaded: int
     activated: int

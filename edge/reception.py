@@ -30,6 +30,10 @@ class Reception:
             *(locator.wanted if locator else []),
         )
 
+    def is_proving(self, workspace: str) -> bool:
+        """Says whether users of a workspace have to be proven."""
+        return workspace in self._provers
+
     def receive(self, workspace: str, device: Device, sender: Sender, now: int) -> tuple[Device, bool]:
         """Returns the device as its check is to be answered, and whether its user is proven.
 

@@ -14,12 +14,13 @@ import socket
 import time
 from collections import defaultdict
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 
-from channel import Position
+from channel import DocumentName, Position
 from channel.envelope import cut_payload
 from edge.answer import Entry, Workspace, compile_entry
 from edge.app import Handler, make_app
@@ -31,7 +32,7 @@ from edge.connection import Connections
 from edge.exchange import Rules
 from edge.head import HeadReader
 from edge.keyring import Keyring, make_provers
-from edge.kind import AUDIENCE, PROGRAM
+from edge.kind import AUDIENCE, PROGRAM, SWITCHES
 from edge.lane import Lane
 from edge.metrics import Counters
 from edge.place import Locator, read_network
@@ -39,9 +40,10 @@ from edge.proof import Prover
 from edge.reception import Reception
 from edge.response import Writer
 from edge.settings import EdgeSettings
+from edge.switch import SwitchSet, compile_set
 from edge.tally import Outbox
 from edge.watch import Watch
-from ruleset import AudienceDocument, Binder, DocumentError, parse_audience, parse_program
+from ruleset import AudienceDocument, Binder, DocumentError, parse_audience, parse_program, parse_switches
 from settings.key import read_keys
 
 # Documents compiled before the loop gets its turn: about 3 ms, which no check notices.
@@ -94,8 +96,7 @@ class Follower:
 
     async def catch_up(self) -> None:
         """Reads what is new, compiles it in slices, and applies it in one step."""
-        changed: dict[str, dict[str, Entry]] = defaultdict(dict)
-        listed: dict[str, dict[str, AudienceDocument]] = defaultdict(dict)
+        changed: dict[str, _Changed] = defaultdict(_Changed)
         progress: dict[str, Position] = {}
         roots: dict[str, dict[int, bytes]] = {}
         batch = Batch([], {}, {}, self._last, is_whole=False)
@@ -103,9 +104,9 @@ class Follower:
             batch = self._reader.read(batch.last)
             progress |= batch.progress
             roots |= batch.roots
-            await self._compile_all(batch.rows, changed, listed)
+            await self._compile_all(batch.rows, changed)
         self._follow_roots(roots)
-        self._surround(listed)
+        self._surround(changed)
         self._apply(changed, progress)
         self._last = self._rules.counters.cursor = batch.last
         self._note()
@@ -116,54 +117,60 @@ class Follower:
             if workspace is not None:
                 workspace.follow_roots(documents)
 
-    def _surround(self, listed: Mapping[str, Mapping[str, AudienceDocument]]) -> None:
+    def _surround(self, changed: Mapping[str, "_Changed"]) -> None:
         """Replaces the audiences of a workspace where one has changed, or its file has come or gone."""
         for name, table in self._tables.items():
-            audiences = table.put(listed.get(name, {}))
+            audiences = table.put(changed[name].audiences if name in changed else {})
             if audiences is not None:
-                self._rules.workspaces[name].surround(audiences=audiences)
+                self._rules.workspaces[name].surround(audiences=audiences, mark=table.mark)
         self._rules.counters.broken_audiences = sum(table.broken for table in self._tables.values())
 
-    def _apply(self, changed: dict[str, dict[str, Entry]], progress: dict[str, Position]) -> None:
+    def _apply(self, changed: dict[str, "_Changed"], progress: dict[str, Position]) -> None:
         for name in changed.keys() | progress.keys():
             workspace = self._rules.workspaces.get(name)
             if workspace is None:
                 continue  # served before the settings were changed
-            entries = {id_: entry for id_, entry in changed[name].items() if not workspace.has_newer(id_, entry)}
+            programs, switches = changed[name].programs, changed[name].switches
+            entries = {id_: entry for id_, entry in programs.items() if not workspace.has_newer(id_, entry)}
             position = max(progress.get(name, workspace.position), workspace.position)
+            workspace.hang(switches)
             workspace.apply(entries, position)
-            self._rules.counters.changes += len(entries)
+            self._rules.counters.changes += len(entries) + len(switches)
 
-    async def _compile_all(
-        self,
-        rows: Sequence[Row],
-        changed: dict[str, dict[str, Entry]],
-        listed: dict[str, dict[str, AudienceDocument]],
-    ) -> None:
+    async def _compile_all(self, rows: Sequence[Row], changed: dict[str, "_Changed"]) -> None:
         for i, row in enumerate(rows):
             if i % SLICE == SLICE - 1:
                 await asyncio.sleep(0)
-            made = self._compile(row)
-            if isinstance(made, Entry):
-                changed[row.workspace][row.name.id] = made
-            elif made is not None:
-                listed[row.workspace][row.name.id] = made
+            self._compile(row, changed[row.workspace])
 
-    def _compile(self, row: Row) -> Entry | AudienceDocument | None:
+    def _compile(self, row: Row, changed: "_Changed") -> None:
         """A row that cannot be read leaves what is in memory as it is."""
-        if row.name.kind not in {PROGRAM, AUDIENCE}:
-            return None
         problem = "its digest does not fit"
         if row.envelope is not None:
             try:
-                if row.name.kind == AUDIENCE:
-                    return parse_audience(cut_payload(row.envelope))
-                return compile_entry(parse_program(cut_payload(row.envelope)), self._binder.open_sheet())
+                return self._take(row.name, cut_payload(row.envelope), changed)
             except Exception as error:  # noqa: BLE001 - one document that surprises must not keep out all others
                 problem = str(error) if isinstance(error, DocumentError) else repr(error)
         self._rules.counters.broken_rows += 1
         _log.error("%s of %s in edge.db cannot be used: %s", row.name, row.workspace, problem)
         return None
+
+    def _take(self, name: DocumentName, payload: bytes, changed: "_Changed") -> None:
+        if name.kind == PROGRAM:
+            changed.programs[name.id] = compile_entry(parse_program(payload), self._binder.open_sheet())
+        elif name.kind == SWITCHES:
+            changed.switches[name.id] = compile_set(parse_switches(payload))
+        elif name.kind == AUDIENCE:
+            changed.audiences[name.id] = parse_audience(payload)
+
+
+@dataclass(slots=True)
+class _Changed:
+    """What is new in one workspace."""
+
+    programs: dict[str, Entry] = field(default_factory=dict)
+    switches: dict[str, SwitchSet] = field(default_factory=dict)
+    audiences: dict[str, AudienceDocument] = field(default_factory=dict)
 
 
 class Worker:

@@ -9,7 +9,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from publisher.errors import BadDocumentError
-from ruleset.compiler import CompiledProgram, CompiledRelease, compile_program
+from ruleset.compiler import CompiledProgram, CompiledRelease, CompiledRule, compile_program
 from ruleset.document import parse_program
 from ruleset.errors import DocumentError
 from ruleset.model import MAX_TIME, Program, Release
@@ -180,8 +180,8 @@ class _Heirloom:
         return self._find(release) if release else ""
 
 
-def _make(what: str, release_id: str, randomness: bytes) -> str:
-    """A new value, unpredictable."""
+def make_value(what: str, release_id: str, randomness: bytes) -> str:
+    """Returns a new value, unpredictable, that is the same for one document's randomness alone."""
     return blake2b(f"{what}{release_id}".encode(), key=randomness, digest_size=SALT_BYTES).hexdigest()
 
 
@@ -207,7 +207,7 @@ def _fill_salt(release: Release, index: int, salts: _Heirloom, randomness: bytes
     salt = salts.inherit(release) or salts.keep(release.id)
     if not salt:
         _refuse_misspelt(release, index, salts)
-    percent = replace(release.who.percent, salt=salt or _make("", release.id, randomness))
+    percent = replace(release.who.percent, salt=salt or make_value("", release.id, randomness))
     return replace(release, who=replace(release.who, percent=percent))
 
 
@@ -226,7 +226,7 @@ def _fill_window(release: Release, index: int, windows: _Heirloom, randomness: b
         _refuse_misspelt(release, index, windows)
         if not key:
             raise BadDocumentError(path, "expected fingerprint_keys in the publisher's settings: a window needs one")
-        handed_on = f"{_make('window ', release.id, randomness)} {key}"
+        handed_on = f"{make_value('window ', release.id, randomness)} {key}"
     id_, _, key = handed_on.partition(" ")
     return replace(release, who=replace(release.who, window=replace(window, id=id_, key=key)))
 
@@ -250,6 +250,10 @@ def _hides(above: CompiledRelease, below: CompiledRelease) -> bool:
 
     A device on a higher version than `above` passes it by, and might still be rolled back by `below`.
     """
-    is_always_open = above.opens_at == 0 and above.closes_at == MAX_TIME
-    takes_everybody = above.official and not above.conditions and above.clients is None and is_always_open
-    return takes_everybody and max(below.rollback_from | {below.version}) <= above.version
+    return takes_everybody(above) and max(below.rollback_from | {below.version}) <= above.version
+
+
+def takes_everybody(rule: CompiledRule) -> bool:
+    """Says whether a rule has no limits, at no time."""
+    is_always_open = rule.opens_at == 0 and rule.closes_at == MAX_TIME
+    return rule.official and not rule.conditions and rule.clients is None and is_always_open

@@ -4,7 +4,7 @@ A publisher treats all documents alike but for this. Nothing is kept here; time 
 else is published is asked for.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeVar
 
@@ -25,11 +25,14 @@ from publisher.draft import (
 from publisher.errors import BadDocumentError, UnknownDocumentError
 from publisher.signer import PROGRAM_KIND, Signer
 from publisher.store import Place, Record, Signed
+from publisher.switch import compile_set, complete_switches, find_switch_doubts
 from publisher.visit import list_audience_places, list_places
-from ruleset import AudienceDocument, DocumentError, Program, check_audience
-from ruleset.document import encode_audience, parse_audience, parse_program
+from ruleset import AudienceDocument, DocumentError, Program, SwitchesDocument, check_audience
+from ruleset.document import encode_audience, encode_switches, parse_audience, parse_program, parse_switches
+from ruleset.switch import MAX_SWITCHES
 
 AUDIENCE_KIND: Final = "audience"
+SWITCHES_KIND: Final = "switches"
 # A document without offers has nothing that runs out; far beyond any clock.
 NEVER: Final = 1 << 40
 
@@ -103,7 +106,9 @@ class ProgramKind:
         compiled = compile_draft(document)
         check_floor(document, compiled)
         check_windows(document, current, now)
-        _check_audiences(document, shelf)
+        for release in compiled.releases:
+            if release.state != "ended":
+                _check_audiences(release.audiences, f"{release.path}.who.audiences", shelf)
         doubts = find_doubts(document, compiled, now)
         self.signer.check_packages(document)
         return doubts
@@ -189,6 +194,65 @@ class AudienceKind:
         return list_audience_places(document, base)
 
 
+@dataclass(frozen=True, slots=True)
+class SwitchesKind:
+    """Switch sets.
+
+    Args:
+        signer: signs.
+    """
+
+    signer: Signer
+
+    def read_author(self, body: bytes, id_: str) -> SwitchesDocument:
+        """See `Kind`."""
+        document = parse_author(parse_switches, body)
+        check_id("switches", document.switches, id_)
+        return document
+
+    def parse(self, author: bytes) -> SwitchesDocument:
+        """See `Kind`."""
+        return parse_switches(author)
+
+    def complete(
+        self, author: SwitchesDocument, current: SwitchesDocument | None, randomness: bytes
+    ) -> SwitchesDocument:
+        """See `Kind`."""
+        return complete_switches(author, current, randomness)
+
+    def judge(
+        self, document: SwitchesDocument, _current: SwitchesDocument | None, now: int, shelf: Shelf
+    ) -> Sequence[Doubt]:
+        """See `Kind`."""
+        compiled = compile_set(document)
+        _check_keys(document, shelf)
+        for switch in compiled.switches:
+            for rule in switch.rules:
+                if rule.state != "ended":
+                    _check_audiences(rule.audiences, f"{rule.path}.who.audiences", shelf)
+        return find_switch_doubts(compiled, now)
+
+    def check_packages(self, document: SwitchesDocument) -> None:
+        """See `Kind`."""
+
+    def sign(self, document: SwitchesDocument, position: Position, _now: int) -> Signed:
+        """See `Kind`."""
+        published = replace(document, workspace=self.signer.workspace, epoch=position.epoch, revision=position.revision)
+        return self.signer.seal(encode_switches(document), encode_switches(published), NEVER)
+
+    def read_back(self, name: DocumentName, envelope: bytes) -> Record:
+        """See `Kind`."""
+        document = parse_switches(self.signer.open(envelope))
+        position = Position(document.epoch, document.revision)
+        self.signer.check_name(name, DocumentName(SWITCHES_KIND, document.switches), document.workspace, position)
+        author = replace(document, workspace="", epoch=0, revision=0)
+        return Record(name, position, self.signer.keep(encode_switches(author), envelope, NEVER))
+
+    def list_places(self, _document: SwitchesDocument, _base: str) -> Mapping[Place, str]:
+        """See `Kind`."""
+        return {}
+
+
 class Kinds:
     """The kinds that a publisher knows.
 
@@ -201,6 +265,7 @@ class Kinds:
         self._kinds: Mapping[str, Kind[Any]] = {
             PROGRAM_KIND: ProgramKind(signer, keys[-1] if keys else ""),
             AUDIENCE_KIND: AudienceKind(signer, keys),
+            SWITCHES_KIND: SwitchesKind(signer),
         }
 
     def find(self, kind: str) -> Kind[Any]:
@@ -217,20 +282,44 @@ class Kinds:
         return found
 
 
-def _check_audiences(program: Program, shelf: Shelf) -> None:
+def _check_audiences(names: Iterable[str], path: str, shelf: Shelf) -> None:
     """An audience that nobody has published would hold nobody, unnoticed."""
-    for i, release in enumerate(program.releases):
-        names = (release.who.audiences or []) if release.who and release.state != "ended" else []
-        for j, name in enumerate(names):
-            found = shelf.find(DocumentName(AUDIENCE_KIND, name))
-            if found is None or parse_audience(found[0].signed.author).removed:
-                path = f"$.releases[{i}].who.audiences[{j}]"
-                raise BadDocumentError(path, f"expected an audience that is published, got {name!r}")
+    for i, name in enumerate(names):
+        found = shelf.find(DocumentName(AUDIENCE_KIND, name))
+        if found is None or parse_audience(found[0].signed.author).removed:
+            raise BadDocumentError(f"{path}[{i}]", f"expected an audience that is published, got {name!r}")
 
 
 def _check_unused(audience: str, shelf: Shelf) -> None:
+    for user, names in _list_users(shelf):
+        if audience in names:
+            raise BadDocumentError("$.removed", f"expected nothing that names it, got {user}")
+
+
+def _list_users(shelf: Shelf) -> Iterator[tuple[str, Sequence[str]]]:
+    """All that has not ended and may name audiences, and what it names."""
     for record in shelf.read_kind(PROGRAM_KIND):
         for release in parse_program(record.signed.author).releases:
-            if release.state != "ended" and release.who and audience in (release.who.audiences or ()):
-                user = f"release {release.id!r} of program {record.name.id}"
-                raise BadDocumentError("$.removed", f"expected no release that names it, got {user}")
+            if release.state != "ended" and release.who:
+                yield f"release {release.id!r} of program {record.name.id}", release.who.audiences or ()
+    for record in shelf.read_kind(SWITCHES_KIND):
+        for key, switch in parse_switches(record.signed.author).flags.items():
+            for rule in switch.rules:
+                if rule.state != "ended" and rule.who:
+                    yield f"rule {rule.id!r} of switch {key!r} in {record.name.id!r}", rule.who.audiences or ()
+
+
+def _check_keys(document: SwitchesDocument, shelf: Shelf) -> None:
+    """A key is one switch of the workspace, and whoever asks in bulk is told of all of them."""
+    count = len(document.flags)
+    for record in shelf.read_kind(SWITCHES_KIND):
+        if record.name.id == document.switches:
+            continue
+        others = parse_switches(record.signed.author).flags
+        count += len(others)
+        for key in document.flags:
+            if key in others:
+                message = f"expected a key that no other set has, got one of switch set {record.name.id!r}"
+                raise BadDocumentError(f"$.flags[{key!r}]", message)
+    if count > MAX_SWITCHES:
+        raise BadDocumentError("$.flags", f"expected at most {MAX_SWITCHES} switches a workspace, got {count}")

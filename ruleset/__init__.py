@@ -4,7 +4,15 @@ from ruleset.audience import AudienceDocument, check_audience
 from ruleset.bucket import spread_poll
 from ruleset.circumstance import NOTHING_KNOWN, Audience, Circumstances, Place, Window
 from ruleset.compiler import CompiledProgram, CompiledRelease, CompiledWindow, compile_program
-from ruleset.document import MAX_DOCUMENT_BYTES, encode, encode_audience, parse_audience, parse_program
+from ruleset.document import (
+    MAX_DOCUMENT_BYTES,
+    encode,
+    encode_audience,
+    encode_switches,
+    parse_audience,
+    parse_program,
+    parse_switches,
+)
 from ruleset.errors import DocumentError, FingerprintError, RulesetError, VersionError
 from ruleset.evaluator import Decision, Reason, evaluate
 from ruleset.explain import Explanation, explain
@@ -14,6 +22,16 @@ from ruleset.pattern import compile_patterns
 from ruleset.sample import Sample
 from ruleset.sheet import Binder, Sheet
 from ruleset.simulation import Simulation, simulate
+from ruleset.switch import (
+    CompiledSwitch,
+    CompiledSwitches,
+    Switch,
+    SwitchesDocument,
+    SwitchReason,
+    SwitchRule,
+    compile_switches,
+    decide_switch,
+)
 from ruleset.version import NOT_INSTALLED, format_version, parse_version, parse_version_range
 
 __all__ = [
@@ -27,6 +45,8 @@ __all__ = [
     "Circumstances",
     "CompiledProgram",
     "CompiledRelease",
+    "CompiledSwitch",
+    "CompiledSwitches",
     "CompiledWindow",
     "Decision",
     "Device",
@@ -45,19 +65,27 @@ __all__ = [
     "Sample",
     "Sheet",
     "Simulation",
+    "Switch",
+    "SwitchReason",
+    "SwitchRule",
+    "SwitchesDocument",
     "Transfer",
     "VersionError",
     "Window",
     "check_audience",
     "compile_patterns",
     "compile_program",
+    "compile_switches",
+    "decide_switch",
     "encode",
     "encode_audience",
+    "encode_switches",
     "evaluate",
     "explain",
     "format_version",
     "parse_audience",
     "parse_program",
+    "parse_switches",
     "parse_version",
     "parse_version_range",
     "simulate",

@@ -12,6 +12,7 @@ import orjson
 from ruleset.audience import AudienceDocument
 from ruleset.errors import DocumentError
 from ruleset.model import Program
+from ruleset.switch import SwitchesDocument
 
 _Document = TypeVar("_Document", bound=msgspec.Struct)
 
@@ -68,8 +69,10 @@ class Door(Generic[_Document]):
 
 _programs = Door(Program, "a program document")
 _audiences = Door(AudienceDocument, "an audience document")
+_switches = Door(SwitchesDocument, "a switch set")
 parse_program, encode = _programs.parse, _programs.encode
 parse_audience, encode_audience = _audiences.parse, _audiences.encode
+parse_switches, encode_switches = _switches.parse, _switches.encode
 
 
 def _locate(message: str) -> DocumentError:

@@ -19,6 +19,20 @@ def test_there_and_back(graywave: Run) -> None:
     assert (put.exit_code, json.loads(put.stdout)["id"]) == (0, TEA)
 
 
+def test_a_switch_set(graywave: Run) -> None:
+    """Documents of other kinds are put by what they say they are, and got by their kind."""
+    flag = {"type": "boolean", "variants": {"on": True, "off": False}, "default": "off"}
+    switches = {"format": 1, "switches": "tea", "flags": {"new-home": flag}}
+    put = graywave("document put", "-", stdin=json.dumps(switches))
+    assert (put.exit_code, json.loads(put.stdout)["kind"]) == (0, "switches")
+    got = graywave("document get", "tea", "--kind", "switches")
+    assert json.loads(got.stdout)["flags"]["new-home"]["default"] == "off"
+    gone = graywave("document put", "-", stdin='{"format":1,"switches":"tea","removed":true}')
+    assert (gone.exit_code, json.loads(gone.stdout)["unchanged"]) == (0, False)
+    none = graywave("document get", "coffee", "--kind", "switches")
+    assert none.stderr == "graywave: no document of switches 'coffee' is published\n"
+
+
 def test_a_dry_run(graywave: Run) -> None:
     """A dry run says what would happen, and changes nothing."""
     got = graywave("document get", TEA)

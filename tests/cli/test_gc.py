@@ -118,8 +118,15 @@ def test_document_of_another_kind(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(publisher, "list_names", lambda: [("weather\n", "x")])
     with pytest.raises(CommandError) as caught:
         read_needed(publisher, 5)
-    said = "expected documents of kinds 'program' and 'audience' alone, got 'weather\\n': what it needs is not known"
+    said = "expected documents of kinds 'program', 'audience', 'switches' alone, got 'weather\\n': what it needs is not known"
     assert caught.value.message == f"{said}; nothing is removed"
+
+
+def test_switches_need_no_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A switch set is passed over, unread."""
+    publisher = Publisher("http://127.0.0.1:1", "token")
+    monkeypatch.setattr(publisher, "list_names", lambda: [("switches", "app")])
+    assert read_needed(publisher, 5) == set()
 
 
 def test_document_that_is_listed_and_not_there(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from referencing import Registry, Resource
 
-from contract.vector import Json, load_vectors
+from contract.vector import Json, SwitchVector, load_switch_vectors, load_vectors
 
 FOLDER = Path("contract")
 SCHEMAS = {path.stem: json.loads(path.read_text()) for path in sorted((FOLDER / "schemas").glob("*.json"))}
@@ -61,6 +61,9 @@ GOOD: dict[str, Json] = {
     "audience": AUDIENCE,
     "published-audience": PUBLISHED_AUDIENCE,
     "published": PUBLISHED,
+    "switches": EXAMPLES["switches", "switches"],
+    "published-switches": {**EXAMPLES["switches", "switches"], "workspace": "demo", "epoch": 1, "revision": 7},
+    "flags": EXAMPLES["ofrep", "flags"],
     "question": EXAMPLES["check", "question"],
     "answer": EXAMPLES["check", "answer"],
     "report": EXAMPLES["check", "report"],
@@ -72,6 +75,7 @@ GOOD: dict[str, Json] = {
     "client-claim": {"workspace": "demo", "issued": 1, "edges": ["http://127.0.0.1:8080"]},
 }
 RELEASE = "releases/0"
+RULE = "flags/new-home/rules/1"
 PACKAGE = "packages/2.3.1.0"
 # A schema, the place of a member, and what is put there; ABSENT takes it away.
 ABSENT = object()
@@ -138,6 +142,37 @@ BAD: list[tuple[str, str, object]] = [
     ("program", f"{RELEASE}/closes_at", 0),
     ("program", f"{RELEASE}/rollback/from", ["2.*"]),
     ("program", f"{RELEASE}/rollback/from", []),
+    ("switches", "switches", "-app"),
+    ("switches", "workspace", "demo"),
+    ("switches", "removed", True),
+    ("switches", "flags/new-home/type", "number"),
+    ("switches", "flags/new-home/default", ABSENT),
+    ("switches", "flags/new-home/state", "paused"),
+    ("switches", "flags/new-home/variants", {}),
+    ("switches", "flags/new-home/variants/on", 1),
+    ("switches", "flags/new-home/variants/a b", True),
+    ("switches", "flags/ratio/variants/half", "0.5"),
+    ("switches", "flags/banner/variants/spring", []),
+    ("switches", "flags/a b", {"type": "boolean", "variants": {"on": True}, "default": "on"}),
+    ("switches", f"{RULE}/variant", ABSENT),
+    ("switches", f"{RULE}/state", "draft"),
+    ("switches", f"{RULE}/who", {}),
+    ("switches", f"{RULE}/who/window", {"limit": 10, "closes_at": 20}),
+    ("switches", f"{RULE}/when/0/attribute", "installed"),
+    ("switches", f"{RULE}/when/0/op", "prefix"),
+    ("switches", f"{RULE}/clients", {}),
+    ("switches", f"{RULE}/closes_at", 0),
+    ("switches", f"{RULE}/urgency", "silent"),
+    ("published-switches", "workspace", ABSENT),
+    ("published-switches", "revision", -1),
+    ("published-switches", f"{RULE}/who/percent/salt", ABSENT),
+    ("flags", "flags/0/reason", "DEFAULT"),
+    ("flags", "flags/0/variant", ABSENT),
+    ("flags", "flags/0/value", ABSENT),
+    ("flags", "flags/0/reason", "DISABLED"),
+    ("flags", "flags/1/errorDetails", ABSENT),
+    ("flags", "flags/1/errorCode", "TEAPOT"),
+    ("flags", "metadata/version", "v1"),
     ("published", "workspace", ABSENT),
     ("published", "workspace", "Demo"),
     ("published", "revision", -1),
@@ -248,6 +283,13 @@ def test_refuses(name: str, place: str, member: object) -> None:
 def test_documents_of_vectors(vector: Any) -> None:
     """The documents of every vector are published documents."""
     assert all(is_valid("published", document) for document in vector.documents)
+
+
+@pytest.mark.parametrize("vector", load_switch_vectors(), ids=lambda vector: vector.id)
+def test_sets_and_answers_of_vectors(vector: SwitchVector) -> None:
+    """The documents of every vector of switches are published sets, and what is told of them is an answer."""
+    assert all(is_valid("published-switches", document) for document in vector.documents)
+    assert is_valid("flags", {"flags": vector.flags, "metadata": {"version": "0" * 16}})
 
 
 @pytest.mark.parametrize("vector", [vector for vector in VECTORS if vector.answer], ids=lambda vector: vector.id)

@@ -71,6 +71,15 @@ def make_document(version: str = "1.0.0.0", revision: int = 1, **members: Any) -
     }
 
 
+def make_switches(name: str = "app", revision: int = 1, **rules: Json | None) -> Json:
+    """A published set of boolean switches, each with one rule that turns it on; None for a switch without one."""
+    flag = {"type": "boolean", "variants": {"on": True, "off": False}, "default": "off"}
+    told = {key: [] if rule is None else [{"id": "r1", "variant": "on", **rule}] for key, rule in rules.items()}
+    flags = {key: {**flag, "rules": told[key]} for key in rules}
+    place = {"workspace": WORKSPACE, "epoch": 1, "revision": revision}
+    return {"format": 1, "switches": name, "flags": flags, **place}
+
+
 def make_entry(**members: Any) -> Entry:
     """A document as a worker holds it."""
     return compile_entry(parse_program(orjson.dumps(make_document(**members))))

@@ -6,13 +6,18 @@ import pytest
 from channel import Position
 from edge.kind import KINDS, find_kind
 from ruleset import DocumentError
-from tests.edge.press import PROGRAM, WORKSPACE, make_document
+from tests.edge.press import PROGRAM, WORKSPACE, make_document, make_switches
 
 AUDIENCE = {"format": 1, "audience": "qa", "workspace": WORKSPACE, "epoch": 1, "revision": 4, "patterns": ["qa-*"]}
 
 
 @pytest.mark.parametrize(
-    ("kind", "document", "id_"), [("program", make_document(revision=4), PROGRAM), ("audience", AUDIENCE, "qa")]
+    ("kind", "document", "id_"),
+    [
+        ("program", make_document(revision=4), PROGRAM),
+        ("audience", AUDIENCE, "qa"),
+        ("switches", make_switches(revision=4, a={}), "app"),
+    ],
 )
 def test_documents_say_what_they_are(kind: str, document: object, id_: str) -> None:
     """Of every kind it is known whose document it is, and when it was published."""

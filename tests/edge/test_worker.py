@@ -46,6 +46,7 @@ from tests.edge.press import (
     make_document,
     make_question,
     make_row,
+    make_switches,
     seal_document,
 )
 
@@ -120,6 +121,31 @@ async def test_pages_are_applied_in_one_step(
     await follower.catch_up()
     assert sorted(rules.workspaces[WORKSPACE].entries) == sorted([PROGRAM, OTHER_PROGRAM])
     assert (rules.workspaces[WORKSPACE].position, len(noted)) == (Position(1, 2), 1)
+
+
+async def test_switches_are_applied_with_programs(cache: Cache, follower: Follower, rules: Rules) -> None:
+    """Programs and switch sets of one batch appear in one step; a set of an older source changes nothing."""
+    await publish_switches(cache, 2, a={})
+    await follower.catch_up()
+    workspace = rules.workspaces[WORKSPACE]
+    assert (set(workspace.entries), set(workspace.switches.sets)) == ({PROGRAM}, {"app"})
+    first, mark = workspace.switches, workspace.switches.mark
+    await publish_switches(cache, 1)
+    await follower.catch_up()
+    assert workspace.switches is first
+    workspace.surround(audiences={}, mark=b"qa 1.7")
+    assert (workspace.switches.sets, workspace.switches.mark == mark) == (first.sets, False)
+    await publish_switches(cache, 3, a=None)
+    await follower.catch_up()
+    assert workspace.switches.sets["app"].position == Position(1, 3)
+    assert rules.counters.changes == 6
+
+
+async def publish_switches(cache: Cache, revision: int, **rules: Json | None) -> None:
+    """Writes a program and a switch set in one batch."""
+    envelope = seal_document(make_switches(revision=revision, **rules))
+    switches = Document(DocumentName("switches", "app"), Position(1, revision), envelope)
+    cache.write(WORKSPACE, [make_row(), switches], [], Position(1, revision))
 
 
 async def test_roots_are_followed(cache: Cache, follower: Follower, rules: Rules) -> None:

@@ -26,6 +26,7 @@ AUDIENCES = ("qa", "staff")
 WINDOWS = ("0" * 16, "1" * 16, "2" * 16)
 SALTS = ("salt", "salt-of-gray", "盐")
 PLATFORMS = ("android", "ios", "harmony")
+VARIANTS = ("red", "green", "blue")
 NETWORKS = ("wifi", "2g", "3g", "4g", "5g", "cellular", "other")
 # What conditions may name exactly, in several spellings.
 CLOSED = {
@@ -265,3 +266,68 @@ def cases(draw: st.DrawFn) -> tuple[Json, Json, int]:
     installed = draw(st.sampled_from(["", "2.3.2", *VERSIONS]) | st.sampled_from(named))
     question = {"workspace": "demo", "device": draw(devices()), "programs": {PROGRAM: installed}}
     return document, question, draw(moments)
+
+
+def switch_whos() -> st.SearchStrategy[Json]:
+    """Who a switch's rule is for: all but windows, which switches do not have."""
+    members: dict[str, st.SearchStrategy[Any]] = {
+        "users": st.lists(st.sampled_from(USERS), min_size=1, max_size=3),
+        "audiences": st.lists(st.sampled_from([*AUDIENCES, "unknown"]), min_size=1, max_size=3),
+        "percent": percents(),
+    }
+    return st.fixed_dictionaries({}, optional=members).filter(bool)
+
+
+@st.composite
+def switch_rules(draw: st.DrawFn, name: str) -> Json:
+    """One rule of a switch; a few of its members say something, so that many rules decide."""
+    members = {
+        "state": st.sampled_from(["live", "paused", "ended"]),
+        "who": switch_whos(),
+        "when": st.lists(
+            text_conditions() | version_conditions().filter(lambda one: one["attribute"] != "installed"), max_size=2
+        ),
+        "clients": st.dictionaries(st.sampled_from(PLATFORMS), client_ranges(), min_size=1),
+        "times": openings(),
+    }
+    said = draw(st.lists(st.sampled_from(list(members)), max_size=3, unique=True))
+    rule = {member: draw(values) for member, values in members.items() if member in said}
+    return {"id": name, "variant": draw(st.sampled_from(VARIANTS)), **rule.pop("times", {}), **rule}
+
+
+@st.composite
+def switches(draw: st.DrawFn) -> Json:
+    """One switch with a few rules."""
+    return {
+        "type": "string",
+        "variants": {name: f"value of {name}" for name in VARIANTS},
+        "default": draw(st.sampled_from(VARIANTS)),
+        "state": draw(st.sampled_from(["live"] * 9 + ["disabled"])),
+        "rules": [draw(switch_rules(f"r{i}")) for i in range(draw(st.integers(0, 3)))],
+    }
+
+
+def switch_sets() -> st.SearchStrategy[Json]:
+    """A published switch set of a few switches."""
+    flags = st.dictionaries(st.sampled_from(["one", "two"]), switches(), max_size=2)
+    return flags.map(
+        lambda told: {
+            "format": 1, "workspace": "demo", "epoch": 1, "revision": 1, "switches": "app", "flags": told,
+        }
+    )  # fmt: skip
+
+
+def contexts() -> st.SearchStrategy[Json]:
+    """OFREP contexts that say much, little or nothing, in whatever types JSON has."""
+    said = texts | st.sampled_from(BLANKS)
+    odd = st.sampled_from([None, True, False, 0, 1, 14, 1.0, 0.5, -3, 2**53, [1], {"a": 1}])
+    optional: dict[str, st.SearchStrategy[Any]] = {
+        "targetingKey": st.sampled_from((*DEVICES, *USERS, "", None)),
+        "user": often_absent(st.sampled_from((*USERS, "")) | odd),
+        "platform": st.sampled_from((*PLATFORMS, "web", "Android", "")) | odd,
+        "os": st.sampled_from(VERSIONS + UNREADABLE) | odd,
+        "app": st.sampled_from(VERSIONS + UNREADABLE) | odd,
+        "network": st.sampled_from((*NETWORKS, "ethernet")) | odd,
+        **dict.fromkeys((*FREE_ATTRIBUTES, *TAGS), said | odd),
+    }
+    return st.fixed_dictionaries({}, optional=optional)

@@ -13,8 +13,11 @@ from publisher.kind import Kinds
 from publisher.precondition import Precondition
 from publisher.proposal import Proposal, Wish
 from publisher.store import Place, Record
+from ruleset import condition
 
 QA = DocumentName("audience", "qa")
+ATTRIBUTES = ", ".join((*condition.ATTRIBUTES, "tags.<name>"))
+APP = DocumentName("switches", "app")
 PROGRAM = DocumentName("program", "2021000000000001")
 FILE = {"key": "k1", "count": 2, "size": 56, "sha256": "5e" * 32, "url": "/v1/files/" + "5e" * 32}
 Json = dict[str, Any]
@@ -145,7 +148,7 @@ def test_audience_in_use_is_not_removed(publish: Publish, workshop: Any) -> None
     publish(QA, audience())
     publish(PROGRAM, workshop.document({"id": "r1", "package": "1.0.0.0", "who": {"audiences": ["qa"]}}))
     used = f"release 'r1' of program {PROGRAM.id}"
-    said = f"$.removed: expected no release that names it, got {used}"
+    said = f"$.removed: expected nothing that names it, got {used}"
     assert refuse(publish, QA, audience(removed=True)) == said
     publish(QA, audience(patterns=["qa-*"]))
 
@@ -166,3 +169,81 @@ def test_audience_that_is_not_taken_over(kinds: Kinds, workshop: Any, members: J
     assert kind.read_back(QA, seal(orjson.dumps(published), key, DOCUMENT_TYPE)).position == Position(1, 4)
     with pytest.raises(error):
         kind.read_back(QA, seal(orjson.dumps({**published, **members}), key, DOCUMENT_TYPE))
+
+
+def switches(name: str = "app", key: str = "new-home", **rule: Any) -> Json:
+    """An author's switch set of one switch."""
+    flag = {"type": "boolean", "variants": {"on": True, "off": False}, "default": "off"}
+    rules = [{"id": "r1", "variant": "on", **rule}] if rule else []
+    return {"format": 1, "switches": name, "flags": {key: {**flag, "rules": rules}}}
+
+
+def test_switch_set_is_signed_and_read_back(publish: Publish, kinds: Kinds) -> None:
+    """A switch set is published complete, with its place in the workspace, and taken over as its author wrote it."""
+    record = publish(APP, switches(who={"percent": {"parts": 1}}))
+    published = orjson.loads(record.signed.envelope.split(b"\n", 1)[1])
+    assert (published["workspace"], published["epoch"], published["revision"]) == ("demo", 1, 1)
+    assert published["flags"]["new-home"]["rules"][0]["who"]["percent"]["salt"]
+    kind = kinds.find("switches")
+    assert kind.read_back(APP, record.signed.envelope) == record
+    assert kind.list_places(kind.parse(record.signed.author), "https://cdn.example") == {}
+    assert publish(APP, {"format": 1, "switches": "app", "removed": True}).position > record.position
+
+
+@pytest.mark.parametrize(
+    ("document", "said"),
+    [
+        (
+            {**switches(), "workspace": "demo"},
+            "$.workspace: expected none in an author's document: the publisher sets it",
+        ),
+        (switches(name="other"), "$.switches: expected 'app' as in the address, got 'other'"),
+        (
+            switches(when=[{"attribute": "colour", "op": "in", "values": ["x"]}]),
+            f"$.flags['new-home'].rules[0].when[0].attribute: expected one of {ATTRIBUTES}, got 'colour'",
+        ),
+        (
+            switches(who={"audiences": ["qa"]}),
+            "$.flags['new-home'].rules[0].who.audiences[0]: expected an audience that is published, got 'qa'",
+        ),
+    ],
+)
+def test_switch_sets_that_are_refused(publish: Publish, document: Json, said: str) -> None:
+    """What cannot be published is refused with its place."""
+    assert refuse(publish, APP, document) == said
+
+
+def test_key_of_another_set_is_refused(publish: Publish) -> None:
+    """A key is one switch of the workspace; a set may be changed, and another may take the key when it is free."""
+    publish(APP, switches())
+    publish(APP, switches(state="paused"))
+    other = DocumentName("switches", "other")
+    said = "$.flags['new-home']: expected a key that no other set has, got one of switch set 'app'"
+    assert refuse(publish, other, switches(name="other")) == said
+    publish(APP, switches(key="old-home"))
+    publish(other, switches(name="other"))
+
+
+def test_workspace_has_so_many_switches(publish: Publish, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever asks in bulk is told of all of them."""
+    monkeypatch.setattr("publisher.kind.MAX_SWITCHES", 1)
+    publish(APP, switches())
+    said = "$.flags: expected at most 1 switches a workspace, got 2"
+    assert refuse(publish, DocumentName("switches", "other"), switches(name="other", key="b")) == said
+
+
+def test_audience_of_a_switch_is_not_removed(publish: Publish) -> None:
+    """A live rule that names it would reach nobody any more; an ended one may."""
+    publish(QA, audience())
+    publish(APP, switches(who={"audiences": ["qa"]}))
+    said = "$.removed: expected nothing that names it, got rule 'r1' of switch 'new-home' in 'app'"
+    assert refuse(publish, QA, audience(removed=True)) == said
+    publish(APP, switches(who={"audiences": ["qa"]}, state="ended"))
+    publish(QA, audience(removed=True))
+
+
+def test_switch_set_that_is_not_taken_over(kinds: Kinds, workshop: Any) -> None:
+    """What a channel key signed under another name is not believed."""
+    published = {**switches(name="other"), "workspace": "demo", "epoch": 1, "revision": 4}
+    with pytest.raises(BadDocumentError):
+        kinds.find("switches").read_back(APP, seal(orjson.dumps(published), workshop.keys["channel"], DOCUMENT_TYPE))

@@ -1,0 +1,161 @@
+"""The switches of a workspace as a worker holds them: answers encoded at load, one immutable board, replaced whole.
+
+How they are asked for on the wire is `edge.ofrep`'s and `edge.answer`'s matter; which variant it is, `ruleset`'s.
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping
+from hashlib import blake2b
+from typing import Final, NamedTuple
+
+import orjson
+from msgspec.structs import asdict
+
+from channel import Position
+from ruleset import (
+    Circumstances,
+    CompiledSwitch,
+    CompiledSwitches,
+    Device,
+    SwitchesDocument,
+    SwitchReason,
+    compile_switches,
+    decide_switch,
+)
+from ruleset.sheet import Bits
+
+MARK_BYTES: Final = 8
+DIGEST_BYTES: Final = 16
+# Part of every mark: another way of telling the same decision makes other answers.
+FORM: Final = b"1"
+KEY_MISSING: Final = "expected a targetingKey: a percentage of devices asks for one"
+
+
+class Told(NamedTuple):
+    """One decision's JSON: as an item of OFREP's list, and as a member of a check's answer; `is_error` is OFREP's."""
+
+    item: bytes
+    member: bytes
+    is_error: bool = False
+
+
+class Face(NamedTuple):
+    """A switch, and what can be told of it by variant and reason."""
+
+    switch: CompiledSwitch
+    told: dict[tuple[str | None, SwitchReason], Told]
+
+
+class SwitchSet(CompiledSwitches, frozen=True, gc=False):
+    """A switch set with its answers: `fixed` is what everybody is told, joined; `moving` are the other switches."""
+
+    position: Position
+    faces: tuple[Face, ...]
+    fixed: Told
+    moving: tuple[Face, ...]
+
+
+def compile_set(document: SwitchesDocument) -> SwitchSet:
+    """Returns a published switch set, compiled and with its answers encoded.
+
+    Raises:
+        DocumentError: the document does not compile.
+    """
+    compiled = compile_switches(document)
+    faces = tuple([Face(switch, dict(_encode_tellings(switch))) for switch in compiled.switches])
+    fixed = [told for face in faces if _is_fixed(face.switch) for told in face.told.values()]
+    return SwitchSet(
+        **asdict(compiled),
+        position=Position(document.epoch, document.revision),
+        faces=faces,
+        fixed=Told(b",".join([told.item for told in fixed]), b",".join([told.member for told in fixed])),
+        moving=tuple([face for face in faces if not _is_fixed(face.switch)]),
+    )
+
+
+def _is_fixed(switch: CompiledSwitch) -> bool:
+    return switch.is_disabled or not switch.live
+
+
+def _encode_tellings(switch: CompiledSwitch) -> Iterator[tuple[tuple[str | None, SwitchReason], Told]]:
+    """All that `decide_switch` can decide."""
+    if switch.is_disabled:
+        yield (None, SwitchReason.DISABLED), _encode(switch, None, SwitchReason.DISABLED)
+        return
+    default = SwitchReason.UNKNOWN if switch.live else SwitchReason.STATIC
+    yield (switch.default, default), _encode(switch, switch.default, default)
+    if _is_fixed(switch):
+        return
+    for variant in {rule.variant for rule in switch.live}:
+        for reason in (SwitchReason.TARGETING_MATCH, SwitchReason.SPLIT):
+            yield (variant, reason), _encode(switch, variant, reason)
+    error = {"key": switch.key, "errorCode": SwitchReason.KEY_MISSING.value, "errorDetails": KEY_MISSING}
+    yield (None, SwitchReason.KEY_MISSING), Told(orjson.dumps(error), b"", is_error=True)
+
+
+def _encode(switch: CompiledSwitch, variant: str | None, reason: SwitchReason) -> Told:
+    """Clients compare the JSON of a switch with what they have, so that the order of members stays as it is."""
+    value = {} if variant is None else {"value": switch.values[variant]}
+    told = {**value, "reason": reason.value, "variant": variant or ""}
+    return Told(orjson.dumps({"key": switch.key, **told}), b"%b:%b" % (orjson.dumps(switch.key), orjson.dumps(told)))
+
+
+class Board:
+    """All switch sets of a workspace, ready to ask. `asked` are the names of the tags that their conditions ask for.
+
+    Args:
+        sets: by name; the publisher sees to it that no two have one key.
+        around: stands for the audiences that they are asked with: the same bytes wherever those are the same.
+    """
+
+    __slots__ = ("_changes", "_faces", "_fixed", "_moving", "asked", "mark", "sets")
+
+    def __init__(self, sets: Mapping[str, SwitchSet], around: bytes = b"") -> None:
+        self.sets = sets
+        ordered = [sets[name] for name in sorted(sets)]
+        said = [FORM, around, *(f"{one.id} {one.position}".encode() for one in ordered)]
+        self.mark = blake2b(b"\0".join(said), digest_size=MARK_BYTES).hexdigest().encode()
+        self._fixed = [one.fixed for one in ordered if one.fixed.item]
+        self._moving = [one for one in ordered if one.moving]
+        self.asked = sorted({name for one in ordered for name, _ in one.tags})
+        self._changes = sorted({change for one in ordered for change in one.changes})
+        self._faces = {face.switch.key: (one, face) for one in ordered for face in one.faces}
+
+    def make_etag(self, device: Device, now: int, keys: Iterable[str] = ()) -> bytes:
+        """Returns the entity tag, with its quotes, of what a device is told of all switches, or of those of some keys.
+
+        It changes with the sets, the audiences, all that conditions can ask of the device, and the seconds at which
+        rules change by themselves; so nothing need be evaluated to know that nothing has changed.
+        """
+        tags = device.tags or {}
+        said = (
+            device.id, device.user, device.platform, device.os, device.app, device.manufacturer, device.model,
+            device.network, device.city, device.region, device.country, device.locale,
+            [tags.get(name) for name in self.asked], keys,
+        )  # fmt: skip
+        digest = blake2b(orjson.dumps(said), digest_size=DIGEST_BYTES).hexdigest().encode()
+        change = bisect_right(self._changes, now)
+        return b'"%b-%d-%b"' % (self.mark, self._changes[change - 1] if change else 0, digest)
+
+    def tell(self, key: str, device: Device, now: int, around: Circumstances) -> Told | None:
+        """Returns what a device is told of one switch, None where there is none of that key."""
+        found = self._faces.get(key)
+        if found is None:
+            return None
+        set_, face = found
+        return _tell(face, device, set_.gather(device), now, around)
+
+    def tell_all(self, device: Device, now: int, around: Circumstances) -> Iterator[Told]:
+        """Yields what a device is told of all switches; those that are the same for everybody come joined."""
+        yield from self._fixed
+        for set_ in self._moving:
+            satisfied = set_.gather(device)
+            for face in set_.moving:
+                yield _tell(face, device, satisfied, now, around)
+
+
+def _tell(face: Face, device: Device, satisfied: Bits, now: int, around: Circumstances) -> Told:
+    return face.told[decide_switch(face.switch, device, satisfied, now, around)]
+
+
+NO_SWITCHES: Final = Board({})
