@@ -115,10 +115,10 @@ def test_audience_that_is_not_understood(document: dict[str, Any], monkeypatch: 
 def test_document_of_another_kind(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of other kinds it is not known what they need: everything is kept."""
     publisher = Publisher("http://127.0.0.1:1", "token")
-    monkeypatch.setattr(publisher, "list_names", lambda: [("weather\n", "x")])
+    monkeypatch.setattr(publisher, "list_names", lambda: [("sun\n", "x")])
     with pytest.raises(CommandError) as caught:
         read_needed(publisher, 5)
-    said = "expected documents of kinds 'program', 'audience', 'switches' alone, got 'weather\\n': what it needs is not known"
+    said = "expected documents of kinds 'program', 'audience', 'switches' alone, got 'sun\\n': what it needs is not known"
     assert caught.value.message == f"{said}; nothing is removed"
 
 
