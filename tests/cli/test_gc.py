@@ -118,7 +118,9 @@ def test_document_of_another_kind(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(publisher, "list_names", lambda: [("sun\n", "x")])
     with pytest.raises(CommandError) as caught:
         read_needed(publisher, 5)
-    said = "expected documents of kinds 'program', 'audience', 'switches' alone, got 'sun\\n': what it needs is not known"
+    said = (
+        "expected documents of kinds 'program', 'audience', 'switches' alone, got 'sun\\n': what it needs is not known"
+    )
     assert caught.value.message == f"{said}; nothing is removed"
 
 
