@@ -18,7 +18,7 @@ from redis import Redis
 
 from channel import DOCUMENT_TYPE, DocumentName, Keys, Position, encode_head, make_head, seal
 from cli.embedded import PrivateRedis
-from cli.keys import make_keys
+from cli.keys import make_fingerprint_key, make_keys
 from trust import PackageClaim, PrivateKey, sign_package
 
 ROOT = Path(__file__).parents[2]
@@ -177,11 +177,11 @@ class Host(Server):
         self.devices = self.find(r"devices at (\S+),")
         self.operators = self.find(r"operators at (\S+)")
 
-    def check(self, workspace: str = "demo", program: str = PROGRAM) -> Any:
+    def check(self, workspace: str = "demo", program: str = PROGRAM, user: str = "") -> Any:
         """Asks as a device would, over a connection of its own."""
         question = {
             "workspace": workspace,
-            "device": {"id": "d-1", "platform": "android"},
+            "device": {"id": "d-1", "platform": "android", "user": user},
             "programs": {program: ""},
         }
         status, answer = ask(self.devices, "POST", "/v1/check", question)
@@ -262,10 +262,12 @@ class Town:
         self.keys = {name: folder / f"keys-{name}" for name in ("demo", "hand")}
         for name, keys in self.keys.items():
             make_keys(keys, name, int(time.time()) + YEAR_S)
+        self.fingerprint_key = folder / "fingerprint.key"
+        make_fingerprint_key(self.fingerprint_key)
         self.redis = PrivateRedis(folder / "redis")
         self.redis.start()
         self.publisher = Server("publisher", self._set_publisher(), folder / "publisher.log")
-        self._address = self.publisher.find(r"publishing workspace demo at http://(\S+)")
+        self.address = self.publisher.find(r"publishing workspace demo at http://(\S+)")
         self._hosts = 0
         self.hand = Hand(self.redis.url, self.read_key("hand", "channel"))
         self.hand.put(self.hand.seal(self.hand.make("2.0.0.0")))
@@ -282,6 +284,7 @@ class Town:
             "CHANNEL_KEY": keys / "channel.key",
             "TOKEN": TOKEN,
             "UNCHECKED_FILES": "true",
+            "FINGERPRINT_KEYS": f"k1={self.fingerprint_key}",
         }
         return {f"GRAYWAVE_PUBLISHER_{name}": str(value) for name, value in settings.items()}
 
@@ -295,6 +298,7 @@ class Town:
             "REDIS": self.redis.url,
             "DATA": data,
             "WORKSPACES": workspaces,
+            "FINGERPRINT_KEYS": f"k1={self.fingerprint_key}",
             **settings,
         }
         return {f"GRAYWAVE_EDGE_{name}": str(value) for name, value in given.items()}
@@ -308,8 +312,8 @@ class Town:
         """Returns a workspace's private key."""
         return PrivateKey.from_json((self.keys[workspace] / f"{role}.key").read_bytes())
 
-    def publish(self, version: str) -> None:
-        """Publishes a document by which every device that has nothing gets this version."""
+    def publish(self, version: str, **members: Any) -> None:
+        """Publishes a document by which every device that has nothing gets this version, or those of one release."""
         claim = PackageClaim(workspace="demo", program=PROGRAM, version=version, sha256="5e" * 32, size=700)
         package = {
             "sha256": claim.sha256,
@@ -321,12 +325,12 @@ class Town:
             "format": 1,
             "program": PROGRAM,
             "packages": {version: package},
-            "releases": [{"id": "r1", "package": version}],
+            "releases": [{"id": "r1", "package": version, **members}],
         }
         headers = {"Authorization": f"Bearer {TOKEN}", "If-Match": "*"}
-        if ask(self._address, "GET", f"/v1/documents/program/{PROGRAM}", **headers)[0] == http.HTTPStatus.NOT_FOUND:
+        if ask(self.address, "GET", f"/v1/documents/program/{PROGRAM}", **headers)[0] == http.HTTPStatus.NOT_FOUND:
             headers = {"Authorization": f"Bearer {TOKEN}", "If-None-Match": "*"}
-        status, answer = ask(self._address, "PUT", f"/v1/documents/program/{PROGRAM}", document, **headers)
+        status, answer = ask(self.address, "PUT", f"/v1/documents/program/{PROGRAM}", document, **headers)
         assert status in {http.HTTPStatus.OK, http.HTTPStatus.ACCEPTED}, answer
 
     def close(self) -> None:
