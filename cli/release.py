@@ -1,56 +1,84 @@
 """`graywave release`: a packed version to the devices that should have it: store its files, publish, then refine."""
 
 import json
+import time
 from collections.abc import Mapping
-from decimal import Decimal
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 
 import click
 
 from bundle import BundleError, Store
 from bundle.manifest import merge_transfers, read_manifest
 from bundle.transfer import STRONG_LEVEL
+from cli.draft import Json, choose_who, continue_release, count_parts, insert_release, name_release, read_ramp
 from cli.exit import CommandError, Exit
 from cli.home import Home, take_home, take_json
+from cli.life import COMMANDS, URGENT_POLL_S, make_urgent, show_warnings
+from cli.moment import take_moment
 from cli.progress import make_progress
 from cli.publishing import Publisher, open_publisher
 from cli.refine import Wish, open_files, refine_version, take_bases, take_publisher, take_store
-
-# Documents have percentages in parts of a million.
-PARTS = 1_000_000
-
-
-def count_parts(percent: str) -> int:
-    """Returns how many parts of a million a percentage is, exactly.
-
-    Raises:
-        CommandError: it is none, or finer than a part.
-    """
-    try:
-        parts = Decimal(percent) * PARTS / 100
-        if parts == int(parts) and 0 <= parts <= PARTS:
-            return int(parts)
-    except (ArithmeticError, ValueError):
-        pass  # no number, or none that is finite
-    raise CommandError(f"expected --percent from 0 to 100 in steps of 0.0001, got {percent!r}", Exit.USAGE)
 
 
 def _take_parts(_ctx: click.Context, _param: click.Parameter, percent: str | None) -> int | None:
     return None if percent is None else count_parts(percent)
 
 
-@click.command(short_help="Release a packed version to devices.")
+class _Releases(click.Group):
+    """A group whose first word may be a folder instead of a command: then that is released."""
+
+    default: Final = "packed"
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return super().get_command(ctx, cmd_name) or super().get_command(ctx, self.default)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        return super().resolve_command(ctx, args if args[0] in self.commands else [self.default, *args])
+
+
+@click.group(
+    cls=_Releases,
+    short_help="Release a packed version to devices, and what follows.",
+    context_settings={"ignore_unknown_options": True},
+)
+def release() -> None:
+    """Release the package in a folder, `graywave release PACKED`, or change releases that are out.
+
+    `graywave release packed --help` lists the options for a folder.
+    """
+
+
+for _name, _command in COMMANDS.items():
+    release.add_command(_command, _name)
+
+
+@release.command("packed", short_help="Release a packed version to devices.")
 @click.argument("packed", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("--percent", "parts", callback=_take_parts, metavar="PERCENT", help="Only to this part of all devices.")
+@click.option("--ramp", metavar="PERCENT@TIME,…", help="Raise that by itself, such as 5%@+1h,20%@2026-01-31T09:00.")
 @click.option("--user", "users", multiple=True, help="To this user id; several times for several.")
 @click.option(
-    "--audience", "audiences", multiple=True, help="To the users of this audience; several times for several."
+    "--audience", "audiences", multiple=True, metavar="NAME", help="To this audience; several times for several."
+)
+@click.option("--window", type=click.IntRange(1), metavar="N", help="To the first N devices that ask.")
+@click.option("--until", callback=take_moment, metavar="TIME", help="With --window: it admits nobody from then on.")
+@click.option("--per-minute", type=click.IntRange(1), metavar="N", help="With --window: at most N a minute.")
+@click.option("--proven", is_flag=True, help="With --window: it admits proven users instead of devices.")
+@click.option("--opens", callback=take_moment, metavar="TIME", help="Nobody gets it before.")
+@click.option(
+    "--closes", callback=take_moment, metavar="TIME", help="Nobody gets it from then on; who has it keeps it."
+)
+@click.option(
+    "--continues", metavar="RELEASE", help="To whom this release is for, unless told otherwise: a hotfix of it."
 )
 @click.option("--id", "name", help="The release's id.  [default: rN, the next number]")
 @click.option("--below", help="Put it below this release instead of on top: a hotfix under a running gray.")
 @click.option("--urgency", type=click.Choice(["silent", "prompt", "force"]), help="How devices take it.")
+@click.option("--urgent", type=click.IntRange(1), metavar="MINUTES", help="Let devices ask more often for so long.")
 @click.option("--rollback-from", "rollback", multiple=True, metavar="VERSION", help="Take devices back from this one.")
 @click.option("--floor", metavar="VERSION", help="Devices do not open the program below this version any more.")
 @take_bases
@@ -60,22 +88,30 @@ def _take_parts(_ctx: click.Context, _param: click.Parameter, percent: str | Non
 @take_publisher
 @take_json
 @take_home
-def release(  # noqa: PLR0913, PLR0917 - a command's options
-    packed: Path, parts: int | None, users: tuple[str, ...], audiences: tuple[str, ...], name: str | None,
-    below: str | None, urgency: str | None, rollback: tuple[str, ...], floor: str | None, bases: int,
-    address: str | None, url: str | None, token_file: Path | None, home: Home, *,
-    no_refine: bool, dry_run: bool, as_json: bool,
+def release_packed(  # noqa: PLR0913, PLR0917 - a command's options
+    packed: Path, parts: int | None, ramp: str | None, users: tuple[str, ...], audiences: tuple[str, ...],
+    window: int | None, until: int | None, per_minute: int | None, opens: int | None, closes: int | None,
+    continues: str | None, name: str | None, below: str | None, urgency: str | None, urgent: int | None,
+    rollback: tuple[str, ...], floor: str | None, bases: int, address: str | None, url: str | None,
+    token_file: Path | None, home: Home, *, proven: bool, no_refine: bool, dry_run: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Release the package in PACKED, a folder that `graywave pack` wrote; to everybody, if nothing narrows it.
 
     Once it is out, deltas from older versions are made and published too; that can be stopped, and done later.
     """
+    now = int(time.time())
+    steps = read_ramp(ramp, now) if ramp else []
+    who = choose_who(parts, steps, users, audiences, make_window(window, until, per_minute, proven=proven))
+    more = _choose_members(who, urgency, rollback, opens, closes)
     store, manifest = open_files(address, home), _read_manifest(packed)
     publisher = open_publisher(home, url, token_file)
     current, revision = publisher.get(manifest["program"])
     place_transfers(manifest, store)
-    more = _choose_members(_choose_who(parts, users, audiences), urgency, rollback)
+    if continues is not None:
+        more = continue_release(current or _new_document(manifest["program"]), continues, more)
     document, made = add_release(current, manifest, more, name, below)
+    if urgent is not None:
+        document["urgent"] = make_urgent(urgent, URGENT_POLL_S, now)
     if floor is not None:
         document["floor"] = floor
     if not dry_run:
@@ -83,8 +119,7 @@ def release(  # noqa: PLR0913, PLR0917 - a command's options
     answer = publisher.put(document, revision, dry_run=dry_run)
     told = {"program": manifest["program"], "version": manifest["version"], "release": made, **answer.body}
     if not as_json:
-        for warning in answer.body.get("warnings", []):
-            click.echo(f"warning: {warning['path']}: {warning['message']}", err=True)
+        show_warnings(answer.body)
         verb = "would release" if dry_run else "released"
         click.echo(f"{verb} {told['version']} of {told['program']} as {made}, revision {told['revision']}")
     if not (dry_run or no_refine):
@@ -130,14 +165,8 @@ def add_release(
     version = manifest["version"]
     _refuse_other_bytes(changed["packages"].get(version), manifest)
     changed["packages"][version] = merge_package(changed["packages"].get(version), manifest["package"])
-    releases = changed["releases"]
-    ids = [release["id"] for release in releases]
-    made = name or next(f"r{n}" for n in range(1, len(ids) + 2) if f"r{n}" not in ids)
-    if below is not None and below not in ids:
-        raise CommandError(f"expected a release of {', '.join(ids) or 'none'} for --below, got {below}", Exit.USAGE)
-    place = ids.index(below) + 1 if below is not None else 0
-    releases.insert(place, {"id": made, "package": version, **more})
-    return changed, made
+    made = name or name_release(changed)
+    return insert_release(changed, {"id": made, "package": version, **more}, below), made
 
 
 def merge_package(published: dict[str, Any] | None, packed: dict[str, Any]) -> dict[str, Any]:
@@ -175,18 +204,33 @@ def _new_document(program: str) -> dict[str, Any]:
     return {"format": 1, "program": program, "packages": {}, "releases": []}
 
 
-def _choose_who(parts: int | None, users: tuple[str, ...], audiences: tuple[str, ...]) -> dict[str, Any] | None:
-    who: dict[str, Any] = {"users": list(users)} if users else {}
-    if audiences:
-        who["audiences"] = list(audiences)
-    if parts is not None:
-        who["percent"] = {"parts": parts}
-    return who or None
+def make_window(limit: int | None, until: int | None, per_minute: int | None, *, proven: bool) -> Json | None:
+    """Returns a window of what options say, None where they say nothing of one.
+
+    Raises:
+        CommandError: a window without an end, or what belongs to a window without one.
+    """
+    if limit is None:
+        if until is not None or per_minute is not None or proven:
+            raise CommandError("expected --window N with --until, --per-minute and --proven", Exit.USAGE)
+        return None
+    if until is None:
+        raise CommandError("expected --until TIME with --window: a window closes", Exit.USAGE)
+    rate = {} if per_minute is None else {"per_minute": per_minute}
+    return {"limit": limit, "closes_at": until, **rate, **({"proven": True} if proven else {})}
 
 
-def _choose_members(who: dict[str, Any] | None, urgency: str | None, rollback: tuple[str, ...]) -> dict[str, Any]:
+def _choose_members(
+    who: Json | None, urgency: str | None, rollback: tuple[str, ...], opens: int | None, closes: int | None
+) -> Json:
     """A release says what differs from the defaults, and nothing else."""
-    given = {"who": who, "urgency": urgency, "rollback": {"from": list(rollback)} if rollback else None}
+    given = {
+        "who": who,
+        "urgency": urgency,
+        "rollback": {"from": list(rollback)} if rollback else None,
+        "opens_at": opens,
+        "closes_at": closes,
+    }
     return {name: value for name, value in given.items() if value is not None}
 
 

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from bundle import LocalStore
+from cli.draft import count_parts
 from cli.exit import CommandError, Exit
-from cli.release import add_release, count_parts, merge_package
+from cli.release import add_release, merge_package
 from tests.cli.conftest import Run
 from tests.cli.running import Running
 from tests.end_to_end.town import eventually
@@ -149,7 +150,7 @@ def test_a_percentage_in_parts(percent: str, parts: int) -> None:
 def test_a_percentage_that_is_none(run: Run, tmp_path: Path, percent: str) -> None:
     """Less than nothing, more than all, and what is finer than a part is refused, not rounded."""
     result = run("release", tmp_path, "--percent", percent)
-    message = f"graywave: expected --percent from 0 to 100 in steps of 0.0001, got {percent!r}\n"
+    message = f"graywave: expected a percentage from 0 to 100 in steps of 0.0001, got {percent!r}\n"
     assert (result.exit_code, result.stderr) == (2, message)
 
 
@@ -177,7 +178,7 @@ def test_below_none(ids: list[str], named: str) -> None:
     document = {"program": "2021000000000001", "packages": {}, "releases": [{"id": name} for name in ids]}
     with pytest.raises(CommandError) as caught:
         add_release(document, MANIFEST, {}, None, "other")
-    assert caught.value.message == f"expected a release of {named} for --below, got other"
+    assert caught.value.message == f"expected a release of {named}, got other"
     assert caught.value.exit_code == Exit.USAGE
 
 
@@ -322,3 +323,61 @@ def test_another_key_adds_nothing(published: str, packed: str) -> None:
     merged = merge_package(make_entry(published, "full", "a"), make_entry(packed, "packed", "b"))
     assert [transfer["sha256"] for transfer in merged["transfers"]] == ["full", "a"]
     assert merged.get("key", "") == published
+
+
+def test_whom_and_when(graywave: Run, packed: Path, program: str) -> None:
+    """A ramp, a window and times stand in the document as the options have them."""
+    moments = ("--opens", "2030-01-01", "--closes", "2031-01-01")
+    window = ("--window", "2000", "--until", "2030-06-01", "--per-minute", "50", "--proven")
+    assert graywave("release", packed, *moments, "--ramp", "5%@2030-02-01,20%@2030-03-01", *window).exit_code == 0
+    release = read(graywave, program)["releases"][0]
+    assert (release["opens_at"], release["closes_at"]) == (1_893_456_000, 1_924_992_000)
+    percent, made = release["who"]["percent"], release["who"]["window"]
+    assert (percent["parts"], [step["parts"] for step in percent["steps"]]) == (0, [50_000, 200_000])
+    assert (made["limit"], made["per_minute"], made["proven"]) == (2_000, 50, True)
+    assert made["closes_at"] == 1_906_502_400
+    assert made["id"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--window", "5"), "expected --until TIME with --window: a window closes"),
+        (("--until", "+1h"), "expected --window N with --until, --per-minute and --proven"),
+        (("--per-minute", "5"), "expected --window N with --until, --per-minute and --proven"),
+        (("--proven",), "expected --window N with --until, --per-minute and --proven"),
+        (("--ramp", "5%"), "expected a ramp such as 5%@+1h,20%@2026-01-31T09:00, got '5%'"),
+        (("--continues", "r9"), "expected a release of none, got r9"),
+    ],
+)
+def test_options_that_do_not_fit(graywave: Run, packed: Path, options: tuple[str, ...], message: str) -> None:
+    """What is missing is told, and nothing is published."""
+    result = graywave("release", packed, *options)
+    assert (result.exit_code, result.stderr) == (2, f"graywave: {message}\n")
+
+
+def test_a_hotfix_of_a_gray(graywave: Run, packed: Path, program: str, tmp_path: Path) -> None:
+    """It is for whom the gray is, by its very salt and window, and stands on top of it; urgent for a while."""
+    window = ("--window", "9", "--until", "+1h")
+    assert graywave("release", packed, "--percent", "5", "--user", "u", *window, "--no-refine").exit_code == 0
+    newer = pack(graywave, tmp_path, program, "1.0.1", "hello again")
+    assert graywave("release", newer, "--continues", "r1", "--urgent", "10", "--no-refine").exit_code == 0
+    document = read(graywave, program)
+    hotfix, gray = document["releases"]
+    assert (hotfix["id"], hotfix["package"], hotfix["continues"]) == ("r2", "1.0.1", "r1")
+    assert hotfix["who"] == gray["who"]
+    assert gray["who"]["percent"]["salt"]
+    assert gray["who"]["window"]["id"]
+    assert document["urgent"]["poll_after"] == 300
+
+
+def test_a_folder_or_a_command(graywave: Run, run: Run, packed: Path) -> None:
+    """What is no command is the folder of a package, wherever its options stand."""
+    assert graywave("release packed", packed, "--dry-run").exit_code == 0
+    assert graywave("release", "--dry-run", packed).exit_code == 0
+    assert graywave("release", "--user", "u", "--dry-run", packed).exit_code == 0
+    result = run("release", "nowhere")
+    assert (result.exit_code, "Directory 'nowhere' does not exist." in result.stderr) == (2, True)
+    result = run("release", "--help")
+    assert all(f"  {name} " in result.stdout for name in ("packed", "pause", "resume", "end", "rollback", "take-down"))
+    assert "--rollback-from" in run("release", "packed", "--help").stdout

@@ -14,6 +14,7 @@ from publisher import SigningError, api, serve
 from publisher.signer import Signer
 from publisher.store import Store
 from ruleset.document import MAX_DOCUMENT_BYTES
+from tests.publisher.desk import NOW
 from trust import PrivateKey
 
 PROGRAM = "2021000000000001"
@@ -149,6 +150,80 @@ async def test_creating_can_be_insisted_on(author: Any, workshop: Any) -> None:
     """A document that has to be new, or to exist, is refused otherwise."""
     assert (await author.put(workshop.document(), If_Match="*")).error[:2] == (412, "conflict")
     assert (await author.put(workshop.document(), If_None_Match="*")).status == 200
+
+
+def when(**members: Any) -> Any:
+    """Returns a release with one condition."""
+    return {"when": [{"attribute": "os", "op": "in", "values": ["14"], **members}]}
+
+
+def window(**members: Any) -> Any:
+    """Returns a release with a window."""
+    return {"who": {"window": {"limit": 10, "closes_at": NOW + 1, **members}}}
+
+
+@pytest.mark.parametrize(
+    ("release", "path", "message"),
+    [
+        (when(attribute="modle"), ".when[0].attribute", "expected one of model, manufacturer, network, city"),
+        (when(op="like"), ".when[0].op", "invalid enum value 'like'"),
+        (when(op="prefix"), ".when[0].op", "expected one of in, not_in, between, outside for os, got prefix"),
+        (when(op="between", values=["14", "12"]), ".when[0].values", "expected a range that is not empty, got 14"),
+        (when(op="between", values=["14"]), ".when[0].values", "expected two versions, both ends included, got 1"),
+        (when(values=["14.x"]), ".when[0].values[0]", "expected a version of 1 to 4 numeric parts, got '14.x'"),
+        ({"clients": {"ios": {"min": "2", "max": "1"}}}, ".clients.ios", "expected a range that is not empty, got 2"),
+        (
+            {"who": {"audiences": ["nobody"]}},
+            ".who.audiences[0]",
+            "expected an audience that is published, got 'nobody'",
+        ),
+        ({"who": {}}, ".who", "expected users, audiences, percent or window, got none of them"),
+        (window(limit=0), ".who.window.limit", "expected `int` >= 1"),
+        (window(), ".who.window", "expected fingerprint_keys in the publisher's settings"),
+        ({"who": {"percent": {"parts": 1_000_001}}}, ".who.percent.parts", "expected `int` <= 1000000"),
+        ({"opens_at": 2, "closes_at": 1}, ".closes_at", "expected a time after opens_at 2, got 1"),
+        ({"rollback": {"from": ["1.0"]}}, ".rollback.from[0]", "expected a version above the release's own 1.0.0.0"),
+        ({"package": "9"}, ".package", "expected a version under $.packages, got '9'"),
+    ],
+)
+async def test_rules_that_are_refused(author: Any, workshop: Any, release: Any, path: str, message: str) -> None:
+    """Whatever cannot be meant is refused with the place and what is expected there, and nothing is published."""
+    answer = await author.put(workshop.document({"id": "r1", "package": "1.0.0.0", **release}))
+    assert answer.status == 422
+    error = answer.json["error"]
+    assert (error["code"], error["path"]) == ("bad_document", f"$.releases[0]{path}")
+    assert error["message"].startswith(message)
+    assert (await author.get()).status == 404
+
+
+@pytest.mark.parametrize(
+    ("release", "message"),
+    [
+        (window(closes_at=NOW), f"expected a time that is to come, got {NOW} (now {NOW})"),
+        (window(opens_at=NOW + 1), f"expected a time after opens_at {NOW + 1}, got {NOW + 1}"),
+    ],
+)
+async def test_windows_that_admit_nobody(  # noqa: PLR0917 - fixtures are arguments
+    meet: Any, workshop: Any, redis_server: Any, clock: Any, release: Any, message: str
+) -> None:
+    """A window that has closed, or closes before it opens, is refused with its place."""
+    key = workshop.folder / "k1"
+    key.write_text("5e" * 32)
+    key.chmod(0o600)
+    async with serve(workshop.settings(redis_server.url, fingerprint_keys={"k1": key}), clock) as running:
+        answer = await meet(running).put(workshop.document({"id": "r1", "package": "1.0.0.0", **release}))
+    assert answer.error[:2] == (422, "bad_document")
+    assert answer.json["error"]["path"] == "$.releases[0].who.window.closes_at"
+    assert answer.error[2] == message
+
+
+async def test_what_is_hardly_meant_is_warned_of(author: Any, workshop: Any) -> None:
+    """A release that has closed, or that another one hides, can be published, with a warning at its place."""
+    everybody = {"id": "all", "package": "1.0.0.0"}
+    closed, hidden = ({**everybody, "id": name} for name in ("closed", "hidden"))
+    answer = await author.put(workshop.document(closed | {"closes_at": NOW}, everybody, hidden))
+    assert answer.status == 200
+    assert [warning["path"] for warning in answer.json["warnings"]] == ["$.releases[0].closes_at", "$.releases[2]"]
 
 
 async def test_one_of_two_authors_wins(author: Any, workshop: Any) -> None:
