@@ -5,6 +5,7 @@ The same exchange as on the lane decides what a check is told; only the transpor
 
 import asyncio
 import re
+from collections.abc import Collection
 from http import HTTPStatus
 from typing import Final
 
@@ -17,14 +18,17 @@ from edge.errors import RETRY_AFTER_S, RefusedError
 from edge.exchange import CONTINUE, JSON, MAX_HEAD_BYTES, Rules, refuse_head
 from edge.file import IMMUTABLE, FileAnswer, Store
 from edge.frame import Frame
+from edge.ofrep import WANTED, answer_flags
 from edge.package import VARY, choose_coded
-from edge.reception import Reception
 from edge.report import Seen, parse_report
 from edge.sender import NOBODY, Sender
 from edge.settings import EdgeSettings
 from edge.tally import Outbox, find_stays
 
 TAR: Final = "application/x-tar"
+# Of what a browser asks before a page may ask; nothing else here has it.
+_PREFLIGHT: Final = HTTPStatus.NO_CONTENT
+FLAGS: Final = "/ofrep/v1/evaluate/flags"
 # Of a name that nobody has, as much as this is told again, in characters.
 _SHOWN: Final = 64
 _is_number: Final = re.compile("[1-9][0-9]{0,15}").fullmatch
@@ -218,6 +222,9 @@ def make_app(rules: Rules, settings: EdgeSettings, outbox: Outbox) -> web.Applic
         [
             web.post("/v1/check", _check, expect_handler=_expect),
             web.post("/v1/report", _report, expect_handler=_expect),
+            web.post(FLAGS, _answer_all_flags, expect_handler=_expect),
+            web.post(f"{FLAGS}/", _answer_all_flags, expect_handler=_expect),
+            web.post(f"{FLAGS}/{{key}}", _answer_flag, expect_handler=_expect),
             web.get("/v1/root/{number}", _root),
             web.get("/v1/files/{digest}", _file),
             web.get("/v1/packages/{digest}", _package),
@@ -228,6 +235,7 @@ def make_app(rules: Rules, settings: EdgeSettings, outbox: Outbox) -> web.Applic
 
 @web.middleware
 async def _answer_errors(request: web.Request, handler: RequestHandlerFunction) -> web.StreamResponse:
+    cors = request.app[_RULES].cors
     try:
         _refuse_request(request)
         response = await handler(request)
@@ -235,8 +243,17 @@ async def _answer_errors(request: web.Request, handler: RequestHandlerFunction) 
         request.app[_RULES].counters.refused += 1
         response = _refuse(error)
     except web.HTTPException as error:
-        response = _translate(request, error)
+        is_preflight = cors is not None and request.method == "OPTIONS" and "POST" in error.headers.get("Allow", "")
+        response = web.Response(status=_PREFLIGHT) if is_preflight else _translate(request, error)
+    if cors is not None and not response.prepared:
+        response.headers.update(cors.find_fields(_find_origin(request), is_preflight=response.status == _PREFLIGHT))
     return response
+
+
+def _find_origin(request: web.Request) -> str:
+    """The one Origin; of several none counts, as on the lane."""
+    origins = request.headers.getall("Origin", ())
+    return origins[0] if len(origins) == 1 else ""
 
 
 def _translate(request: web.BaseRequest, error: web.HTTPException) -> web.Response:
@@ -296,14 +313,34 @@ async def _read(request: web.Request) -> bytes:
 async def _check(request: web.Request) -> web.Response:
     body = await _read(request)
     rules = request.app[_RULES]
-    return web.Response(body=rules.check(body, rules.now, _describe(request, rules.reception)), content_type=JSON)
+    return web.Response(body=rules.check(body, rules.now, _describe(request, rules.wanted)), content_type=JSON)
 
 
-def _describe(request: web.Request, reception: Reception | None) -> Sender:
-    """What the reception wants to know of a request's sender, as the lane finds it."""
-    if reception is None:
+async def _answer_all_flags(request: web.Request) -> web.Response:
+    return _answer_flags(request, b"", await _read(request))
+
+
+async def _answer_flag(request: web.Request) -> web.Response:
+    segment = request.raw_path.partition("?")[0].rpartition("/")[2]
+    return _answer_flags(request, segment.encode("utf-8", "surrogateescape"), await _read(request))
+
+
+def _answer_flags(request: web.Request, segment: bytes, body: bytes) -> web.Response:
+    rules = request.app[_RULES]
+    reply = answer_flags(rules, _describe(request, (*rules.wanted, *WANTED)), segment, body)
+    response = web.Response(status=reply.status, body=reply.body or None, content_type=JSON)
+    if reply.etag:
+        response.headers["ETag"] = reply.etag.decode()
+    if reply.status == HTTPStatus.SERVICE_UNAVAILABLE:
+        response.headers["Retry-After"] = str(RETRY_AFTER_S)
+    return response
+
+
+def _describe(request: web.Request, wanted: Collection[bytes]) -> Sender:
+    """What is wanted to know of a request's sender, as the lane finds it."""
+    if not wanted:
         return NOBODY
-    fields: dict[bytes, list[bytes]] = {name: [] for name in reception.wanted}
+    fields: dict[bytes, list[bytes]] = {name: [] for name in wanted}
     for name, value in request.raw_headers:
         if name.lower() in fields:
             fields[name.lower()].append(value.strip(b" \t"))

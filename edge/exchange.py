@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from channel import NOWHERE
 from edge.answer import Workspace
 from edge.body import MAX_BODY_BYTES
+from edge.cors import ORIGIN, Cors
 from edge.errors import RefusedError
 from edge.metrics import Counters
 from edge.question import Question, parse_question
@@ -29,23 +30,34 @@ class Rules:
     """What a worker answers from: its workspaces by name, the second it is, whether it serves, and its counters.
 
     `reception` is there where a setting asks for more than devices say of themselves: proof of users, places.
+    `cors` is there where answers may be shown to web pages. `wanted` are the fields of a head that the two want to see,
+    in small letters.
     `sample_at` is the number of the check that `sampler` draws next.
 
     The one mutable reference of a worker: the syncer's changes go in by `Workspace.apply`, checks only read.
     """
 
-    __slots__ = ("counters", "now", "ready", "reception", "sample_at", "sampler", "workspaces")
+    __slots__ = ("cors", "counters", "now", "ready", "reception", "sample_at", "sampler", "wanted", "workspaces")
 
     def __init__(
-        self, workspaces: Mapping[str, Workspace], counters: Counters, reception: Reception | None = None
+        self,
+        workspaces: Mapping[str, Workspace],
+        counters: Counters,
+        reception: Reception | None = None,
+        cors: Cors | None = None,
     ) -> None:
         self.workspaces = dict(workspaces)
-        self.reception = reception
+        self.attend(reception, cors)
         self.ready = False
         self.now = 0
         self.counters = counters
         self.sampler = Sampler()
         self.sample_at = self.sampler.next
+
+    def attend(self, reception: Reception | None = None, cors: Cors | None = None) -> None:
+        """Says what is made of requests beyond their bodies."""
+        self.reception, self.cors = reception, cors
+        self.wanted = (*(reception.wanted if reception else ()), *((ORIGIN,) if cors else ()))
 
     def check(self, body: bytes, now: int, sender: Sender = NOBODY) -> bytes:
         """Returns the answer to the body of a check.
@@ -53,7 +65,7 @@ class Rules:
         Args:
             body: as it came.
             now: seconds since 1970.
-            sender: of the request, where there is a reception.
+            sender: of the request, where a field of its head is wanted.
 
         Raises:
             RefusedError: with the code that the device is told.

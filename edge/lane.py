@@ -1,25 +1,31 @@
-"""The hot lane: an asyncio Protocol that answers `POST /v1/check` itself and hands every other connection to aiohttp.
+"""The hot lane: an asyncio Protocol that answers checks and OFREP itself and hands every other connection to aiohttp.
 
-A message is told apart by its first line alone: exactly REQUEST_LINE is the lane's, anything else is aiohttp's, which
-takes the connection over with the bytes held since that message began. The lane finds where each head ends, and so
-knows where each message begins; what a head says is `edge.head`'s to judge.
+A message is told apart by its first line alone: exactly REQUEST_LINE, or a line that `find_flags` finds, is the lane's,
+anything else is aiohttp's, which takes the connection over with the bytes held since that message began. The lane finds
+where each head ends, and so knows where each message begins; what a head says is `edge.head`'s to judge.
 """
 
 import asyncio
+import re
 from collections.abc import Callable
 from typing import Any, Final, cast
 
 from edge.connection import Connections, FullError, name_peer
+from edge.cors import ORIGIN
 from edge.errors import RefusedError
 from edge.exchange import CONTINUE, MAX_HEAD_BYTES, Rules
 from edge.frame import BLANK_LINE, find_head_end
 from edge.head import HeadReader, find_fields
-from edge.response import Writer
+from edge.ofrep import WANTED, answer_flags
+from edge.response import Writer, add_lines
 from edge.sender import NOBODY, Sender
 
 # Where a message does not begin the read, its head is judged alone.
 PIPELINED: Final = -1
 REQUEST_LINE: Final = b"POST /v1/check HTTP/1.1\r\n"
+FLAGS_START: Final = b"POST /ofrep/v1/evaluate/flags"
+# A question for all switches, or for the one that the last segment names.
+find_flags: Final = re.compile(rb"POST /ofrep/v1/evaluate/flags(?:/([^\s/?#]*))? HTTP/1\.1\r\n").match
 
 
 class Lane(asyncio.Protocol):
@@ -118,15 +124,21 @@ class Lane(asyncio.Protocol):
 
     def _serve(self, data: bytes) -> bytes:
         """Serves the messages in `data`; returns the bytes of one that is not yet whole."""
-        begin = 0
-        while data.startswith(REQUEST_LINE, begin):
+        begin, size = 0, len(data)
+        while begin < size:
+            if not data.startswith(REQUEST_LINE, begin):
+                served = self._serve_other(data, begin)
+                if isinstance(served, bytes):
+                    return served
+                begin = served
+                continue
             end = data.find(BLANK_LINE, begin, begin + MAX_HEAD_BYTES)
             if end < 0:
                 return self._wait_for_head(data[begin:])
             start = end + len(BLANK_LINE)
             try:
                 length, keeps_alive, expects = self._reader.read(
-                    data, data[begin:end], PIPELINED if begin else len(data) - start
+                    data, data[begin:end], PIPELINED if begin else size - start
                 )
             except RefusedError as error:
                 return self._refuse(error)
@@ -134,38 +146,81 @@ class Lane(asyncio.Protocol):
                 self._continued = True
                 self._transport.write(CONTINUE)
             stop = start + length
-            if len(data) < stop:
+            if size < stop:
                 self._needed = stop - begin
                 return data[begin:]
-            sender = NOBODY if self._rules.reception is None else self._describe(data[begin:end])
+            wanted = self._rules.wanted
+            sender = self._describe(data[begin:end], wanted) if wanted else NOBODY
             if not self._answer(data[start:stop], sender, keeps_alive and not self._retired):
                 return b""
             begin = stop
-        rest = data[begin:]
-        return rest if REQUEST_LINE.startswith(rest) else self._give_away(rest)
+        return b""
 
-    def _describe(self, head: bytes) -> Sender:
-        """What the reception wants to know of a message's sender."""
-        reception = self._rules.reception
+    def _serve_other(self, data: bytes, begin: int) -> int | bytes:
+        """Serves one message that is no check; returns where the next begins, or what `_serve` is to return."""
+        if not data.startswith(FLAGS_START, begin):
+            rest = data[begin:]
+            is_begun = REQUEST_LINE.startswith(rest) or FLAGS_START.startswith(rest)
+            return rest if is_begun else self._give_away(rest)
+        end = data.find(BLANK_LINE, begin, begin + MAX_HEAD_BYTES)
+        if end < 0:
+            return self._wait_for_head(data[begin:])
+        flags, start = find_flags(data, begin), end + len(BLANK_LINE)
+        if flags is None:
+            return self._give_away(data[begin:])
+        head = data[begin:end]
+        try:
+            length, keeps_alive, expects = self._reader.read(data, head, PIPELINED if begin else len(data) - start)
+        except RefusedError as error:
+            return self._refuse(error)
+        if expects and not self._continued:
+            self._continued = True
+            self._transport.write(CONTINUE)
+        stop = start + length
+        if len(data) < stop:
+            self._needed = stop - begin
+            return data[begin:]
+        keeps_alive = keeps_alive and not self._retired
+        self._answer_flags(flags[1] or b"", head, data[start:stop], keeps_alive)
+        return stop if keeps_alive else b""
+
+    def _describe(self, head: bytes, wanted: tuple[bytes, ...]) -> Sender:
+        """What is wanted to know of a message's sender."""
         if self._peer is None:
             self._peer = name_peer(self._transport)
-        return Sender(find_fields(head, reception.wanted if reception else ()), self._peer)
+        return Sender(find_fields(head, wanted), self._peer)
 
     def _answer(self, body: bytes, sender: Sender, keeps_alive: bool) -> bool:  # noqa: FBT001 - of the message being answered
         """Answers one check; says whether the connection goes on."""
-        rules, transport = self._rules, self._transport
+        rules = self._rules
         self._needed, self._continued = 0, False
         self.deadline = self._connections.idle_deadline
         try:
-            answer = rules.check(body, rules.now, sender)
+            response = self._writer.write_ok(rules.check(body, rules.now, sender), keeps_alive)
         except RefusedError as error:
             rules.counters.refused += 1
-            transport.write(self._writer.write_refusal(error, keeps_alive))
-        else:
-            transport.write(self._writer.write_ok(answer, keeps_alive))
+            response = self._writer.write_refusal(error, keeps_alive)
+        if sender is not NOBODY:
+            response = self._open(response, sender)
+        self._transport.write(response)
         if not keeps_alive:
-            transport.close()
+            self._transport.close()
         return keeps_alive
+
+    def _answer_flags(self, segment: bytes, head: bytes, body: bytes, keeps_alive: bool) -> None:  # noqa: FBT001 - as above
+        """Answers one question for switches."""
+        self._needed, self._continued = 0, False
+        self.deadline = self._connections.idle_deadline
+        sender = self._describe(head, (*self._rules.wanted, *WANTED))
+        response = self._writer.write_reply(answer_flags(self._rules, sender, segment, body), keeps_alive)
+        self._transport.write(self._open(response, sender))
+        if not keeps_alive:
+            self._transport.close()
+
+    def _open(self, response: bytes, sender: Sender) -> bytes:
+        """The response as a web page may see it, where its origin may."""
+        cors = self._rules.cors
+        return add_lines(response, cors.find_lines(sender.find_one(ORIGIN))) if cors else response
 
     def _refuse(self, error: RefusedError) -> bytes:
         """Refuses a message after which nothing on the connection can be trusted."""

@@ -54,23 +54,33 @@ class _FaultError(Exception):
     def __init__(self, status: HTTPStatus, code: str, details: str) -> None:
         self.status, self.code, self.details = status, code, details
 
-    def tell(self, key: str | None) -> Reply:
-        told = {} if key is None else {"key": key}
-        return Reply(self.status, orjson.dumps({**told, "errorCode": self.code, "errorDetails": self.details}))
-
 
 _decoder = msgspec.json.Decoder(_Request)
 
 
-def answer_all(rules: Rules, sender: Sender, body: bytes) -> Reply:
-    """Returns the answer to a question for all switches; one that the client has already is not evaluated."""
+def answer_flags(rules: Rules, sender: Sender, segment: bytes, body: bytes) -> Reply:
+    """Returns the answer to a question for switches.
+
+    Args:
+        rules: what it is answered from.
+        sender: with the fields that are WANTED.
+        segment: of the address, what follows `flags/`, as it came; empty where all switches are asked for.
+        body: as it came.
+    """
     rules.counters.flag_requests += 1
     try:
-        workspace = _find_workspace(rules, sender, "GENERAL")
-        board = workspace.switches
-        device, around = _identify(rules, workspace, sender, body)
+        return _answer_one(rules, sender, segment, body) if segment else _answer_all(rules, sender, body)
     except _FaultError as fault:
-        return fault.tell(None)
+        rules.counters.refused += 1
+        told = {"key": _read_key(segment)} if segment else {}
+        return Reply(fault.status, orjson.dumps({**told, "errorCode": fault.code, "errorDetails": fault.details}))
+
+
+def _answer_all(rules: Rules, sender: Sender, body: bytes) -> Reply:
+    """What the client has already is not evaluated."""
+    workspace = _find_workspace(rules, sender, "GENERAL")
+    board = workspace.switches
+    device, around = _identify(rules, workspace, sender, body)
     etag = board.make_etag(device, rules.now)
     if _has_tag(sender.fields.get(NONE_MATCH, ()), etag):
         rules.counters.flags_unchanged += 1
@@ -79,20 +89,19 @@ def answer_all(rules: Rules, sender: Sender, body: bytes) -> Reply:
     return Reply(HTTPStatus.OK, b'{"flags":[%b],"metadata":{"version":"%b"}}' % (flags, board.mark), etag)
 
 
-def answer_one(rules: Rules, sender: Sender, segment: bytes, body: bytes) -> Reply:
-    """Returns the answer to a question for one switch; `segment` is the last one of its address, as it came."""
-    rules.counters.flag_requests += 1
-    key = unquote(segment.decode("ascii", "backslashreplace"))[:MAX_SHOWN_KEY]
-    try:
-        workspace = _find_workspace(rules, sender, "FLAG_NOT_FOUND")
-        device, around = _identify(rules, workspace, sender, body)
-    except _FaultError as fault:
-        return fault.tell(key)
+def _answer_one(rules: Rules, sender: Sender, segment: bytes, body: bytes) -> Reply:
+    workspace = _find_workspace(rules, sender, "FLAG_NOT_FOUND")
+    device, around = _identify(rules, workspace, sender, body)
+    key = _read_key(segment)
     told = workspace.switches.tell(key, device, rules.now, around)
     if told is None:
         message = f"no switch {key!r} in workspace {workspace.name!r}"
-        return _FaultError(HTTPStatus.NOT_FOUND, "FLAG_NOT_FOUND", message).tell(key)
+        raise _FaultError(HTTPStatus.NOT_FOUND, "FLAG_NOT_FOUND", message)
     return Reply(HTTPStatus.BAD_REQUEST if told.is_error else HTTPStatus.OK, told.item)
+
+
+def _read_key(segment: bytes) -> str:
+    return unquote(segment.decode("ascii", "backslashreplace"))[:MAX_SHOWN_KEY]
 
 
 def _find_workspace(rules: Rules, sender: Sender, unknown: str) -> Workspace:

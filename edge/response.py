@@ -5,6 +5,7 @@ from typing import Final
 
 from edge.errors import RETRY_AFTER_S, RefusedError
 from edge.exchange import JSON
+from edge.ofrep import Reply
 
 # How many responses are remembered, and up to which length of body: answers with nothing to do are few and short.
 MAX_REMEMBERED: Final = 4_096
@@ -16,13 +17,13 @@ class Writer:
 
     def __init__(self) -> None:
         self._ok: dict[bytes, bytes] = {}
-        self._fields = b""
+        self._fields = self._date = b""
         self.tick(0)
 
     def tick(self, now: int) -> None:
         """Once a second: the Date of the responses from now on."""
-        date, json = formatdate(now, usegmt=True).encode(), JSON.encode()
-        self._fields = b"\r\nDate: %b\r\nContent-Type: %b\r\nContent-Length: " % (date, json)
+        self._date = b"\r\nDate: %b" % formatdate(now, usegmt=True).encode()
+        self._fields = b"%b\r\nContent-Type: %b\r\nContent-Length: " % (self._date, JSON.encode())
         self._ok = {}
 
     def write_ok(self, body: bytes, keeps_alive: bool) -> bytes:  # noqa: FBT001 - of the message being answered
@@ -39,6 +40,17 @@ class Writer:
             self._ok[body] = response
         return response
 
+    def write_reply(self, reply: Reply, keeps_alive: bool) -> bytes:  # noqa: FBT001 - as above
+        """Returns the response to a question for switches; one that is not modified has no body, and says so."""
+        status, body = reply.status, reply.body
+        tag = b"\r\nETag: %b" % reply.etag if reply.etag else b""
+        retry = b"\r\nRetry-After: %d" % RETRY_AFTER_S if status == status.SERVICE_UNAVAILABLE else b""
+        close = b"" if keeps_alive else b"\r\nConnection: close"
+        line = b"HTTP/1.1 %d %b%b%b%b" % (status.value, status.phrase.encode(), tag, retry, close)
+        if status == status.NOT_MODIFIED:
+            return b"%b%b\r\n\r\n" % (line, self._date)
+        return b"%b%b%d\r\n\r\n%b" % (line, self._fields, len(body), body)
+
     def write_refusal(self, error: RefusedError, keeps_alive: bool) -> bytes:  # noqa: FBT001 - as above
         """Returns the response with a refusal."""
         status, body = error.status, error.body
@@ -46,3 +58,8 @@ class Writer:
         close = b"" if keeps_alive else b"\r\nConnection: close"
         line = b"HTTP/1.1 %d %b%b%b" % (status.value, status.phrase.encode(), retry, close)
         return b"%b%b%d\r\n\r\n%b" % (line, self._fields, len(body), body)
+
+
+def add_lines(response: bytes, lines: bytes) -> bytes:
+    """Returns a response with more fields in its head, each with its line's end before it."""
+    return response.replace(b"\r\n\r\n", lines + b"\r\n\r\n", 1) if lines else response

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from channel import ChannelError, Keys, connect
+from edge.cors import check_origins
 from edge.place import MEMBERS, read_network
 from settings import read
 from settings.address import split_address
@@ -76,6 +77,10 @@ class EdgeSettings:
     files: str = field(
         default="", metadata=_setting("where audiences' files are, whose url has no host: https://cdn.example")
     )
+    cors_origins: tuple[str, ...] = field(
+        default=(),
+        metadata=_setting("origins of web pages that may ask, like https://app.example, or * for any; empty for none"),
+    )
     max_connections: int = field(
         default=15_000, metadata=_setting("open connections a worker may have", min=1, max=1_000_000)
     )
@@ -107,6 +112,7 @@ class EdgeSettings:
         yield from _attempt(lambda url: connect(url, 1.0), self.redis)
         if not self.workspaces:
             yield "expected at least one workspace, got none"
+        yield from _attempt(lambda origin: check_origins([origin]), *self.cors_origins)
         yield from self._find_proof_problems()
         yield from self._find_place_problems()
 

@@ -29,6 +29,7 @@ from edge.audience import Opener, Table
 from edge.cache import Batch, CacheReader, Row
 from edge.chain import Chain
 from edge.connection import Connections
+from edge.cors import Cors
 from edge.exchange import Rules
 from edge.head import HeadReader
 from edge.keyring import Keyring, make_provers
@@ -195,6 +196,7 @@ class Worker:
             {name: _pin_workspace(name, path) for name, path in settings.workspaces.items()},
             self._counters,
             make_reception(settings, provers, atlas),
+            Cors(settings.cors_origins) if settings.cors_origins else None,
         )
         self._keyring = Keyring(settings, provers, self._counters)
         self._atlas_file = settings.place_database and Watch(settings.place_database, atlas.follow)

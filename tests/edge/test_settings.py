@@ -60,6 +60,15 @@ def test_what_is_no_base_of_files(base: str) -> None:
         read_settings(None, {**NEEDED, "GRAYWAVE_EDGE_FILES": base})
 
 
+def test_origins_of_pages() -> None:
+    """Several may be named; what no browser sends is named before anything starts."""
+    origins = "https://app.example, http://localhost:8000"
+    settings = read_settings(None, {**NEEDED, "GRAYWAVE_EDGE_CORS_ORIGINS": origins})
+    assert settings.cors_origins == ("https://app.example", "http://localhost:8000")
+    with pytest.raises(SettingsError, match=r"expected an origin like https://app\.example.*got 'app\.example'"):
+        read_settings(None, {**NEEDED, "GRAYWAVE_EDGE_CORS_ORIGINS": "*,app.example"})
+
+
 def test_nothing_is_set() -> None:
     """What is required is named all at once; without a Redis address nothing starts."""
     with pytest.raises(SettingsError) as caught:

@@ -22,8 +22,9 @@ from edge.connection import Connections
 from edge.exchange import Rules
 from edge.metrics import PAGE_BYTES, Counters
 from edge.settings import EdgeSettings
+from edge.switch import compile_set
 from edge.worker import Worker
-from ruleset import NOTHING_KNOWN, Circumstances, parse_program
+from ruleset import NOTHING_KNOWN, Circumstances, parse_program, parse_switches
 
 T = TypeVar("T")
 Json = dict[str, Any]
@@ -103,15 +104,24 @@ class WireServer:
         return asyncio.run_coroutine_threadsafe(run(), self._loop).result(PATIENCE_S)
 
     def publish(
-        self, documents: Sequence[Json], revision: int, root: int, now: int, around: Circumstances = NOTHING_KNOWN
+        self,
+        documents: Sequence[Json],
+        revision: int,
+        root: int,
+        now: int,
+        around: Circumstances = NOTHING_KNOWN,
+        *,
+        switches: Sequence[Json] = (),
     ) -> None:
         """Replaces the rules of `demo`, the lists and the time that they are evaluated with."""
+        sets = {one["switches"]: compile_set(parse_switches(orjson.dumps(one))) for one in switches}
         entries = {document["program"]: compile_entry(parse_program(orjson.dumps(document))) for document in documents}
 
         def apply() -> None:
             workspace = Workspace("demo", {root: self._settings.workspaces["demo"].read_bytes()})
             workspace.apply(entries, Position(1, revision) if revision else NOWHERE)
             workspace.surround(around.audiences, around.windows)
+            workspace.hang(sets)
             self.rules.workspaces["demo"] = workspace
             self.rules.now = now
 

@@ -32,14 +32,14 @@ def bonn(server: WireServer) -> Iterator[WireServer]:
     document["releases"][0]["when"] = [{"attribute": "city", "op": "in", "values": ["bonn"]}]
     server.publish([document], 1, 1, NOW)
     yield server
-    server.call(lambda: setattr(server.rules, "reception", None))
+    server.call(server.rules.attend)
     publish_usual(server)
 
 
 def receive_by(server: WireServer, proxy: str, *, has_book: bool = False) -> None:
     """Lets the server believe this proxy."""
     locator = Locator([read_network(proxy)], {"city": b"x-city"}, Book() if has_book else None)
-    server.call(lambda: setattr(server.rules, "reception", Reception({}, locator)))
+    server.call(lambda: server.rules.attend(Reception({}, locator)))
 
 
 def is_in_bonn(server: WireServer, fields: bytes = b"", **members: str) -> bool:

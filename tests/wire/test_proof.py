@@ -27,13 +27,13 @@ def prover(server: WireServer) -> Iterator[Prover]:
     prover = BACK_END.make_prover()
     receive_by(server, {"demo": prover})
     yield prover
-    server.call(lambda: setattr(server.rules, "reception", None))
+    server.call(server.rules.attend)
     publish_usual(server)
 
 
 def receive_by(server: WireServer, provers: dict[str, Prover]) -> None:
     """Lets the server want proof of these workspaces' users."""
-    server.call(lambda: setattr(server.rules, "reception", Reception(provers)))
+    server.call(lambda: server.rules.attend(Reception(provers)))
 
 
 def make_body(user: str | None = USER) -> bytes:
