@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from urllib.parse import urlencode
 
 import click
 
@@ -27,7 +28,7 @@ def samples(path: Path, workspace: str, admin_url: str | None, admin_token: Path
     They are at most 1,000 an hour. Ids of devices and users are hashes that nobody can turn back; tags are as they
     came.
     """
-    told = open_admin(home, admin_url, admin_token).get(f"/v1/samples?workspace={workspace}")
+    told = open_admin(home, admin_url, admin_token).get(f"/v1/samples?{urlencode({'workspace': workspace})}")
     try:
         replace_file(path, [json.dumps(told, separators=(",", ":")).encode()], PRIVATE_MODE)
     except OSError as error:
