@@ -1,5 +1,6 @@
 """What publisher and edge say to each other through Redis: names, envelopes, the head, publishing and reading."""
 
+from channel.address import read_address
 from channel.envelope import DOCUMENT_TYPE, HEAD_TYPE, open_envelope, seal
 from channel.errors import (
     ChannelError,
@@ -74,5 +75,6 @@ __all__ = [
     "make_head",
     "open_envelope",
     "open_head",
+    "read_address",
     "seal",
 ]

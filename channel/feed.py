@@ -149,7 +149,7 @@ class Feed:
         self._url, self._workspace, self._trusted, self._epoch = url, workspace, keys, epoch
         self._keys = Keys.of(workspace)
         self._patience, self._draw = patience, draw
-        self._client = connect(url, patience.answer_s)
+        self._client = connect(url, patience.answer_s, workspace)
 
     def trust(self, keys: Mapping[str, PublicKey], epoch: int) -> None:
         """Believes from now on what another root says: its `channel` keys by kid, and nothing of a later epoch."""
@@ -271,7 +271,8 @@ class Feed:
         """
         failures = 0
         while True:
-            ear = _Ear(connect(self._url, self._patience.answer_s), self._keys.changed, self._patience.silence_s)
+            client = connect(self._url, self._patience.answer_s, self._workspace)
+            ear = _Ear(client, self._keys.changed, self._patience.silence_s)
             try:
                 while True:
                     hint = await ear.hear()

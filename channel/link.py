@@ -1,49 +1,51 @@
-"""How a Redis is reached: addresses, timeouts, errors, and whether it keeps what it gets; not what is asked of it."""
+"""How a Redis is reached: timeouts, errors, and whether it keeps what it gets; not what is asked of it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from redis.asyncio import Redis
+from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import AskError, ClusterDownError, NoPermissionError, RedisError, ResponseError, TryAgainError
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoPermissionError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from channel.address import Form, read_address
 from channel.errors import KeyNameError, LinkAwayError, LinkRefusedError, OversizedError
+from channel.finder import connect_found
+from channel.keys import Keys
 from channel.reply import BoundedParser, OversizedReplyError
 
-SCHEMES = ("redis", "rediss", "unix")
 POLICY = "noeviction"
 
 
-def connect(url: str, timeout_s: float) -> Redis:
+def connect(url: str, timeout_s: float, workspace: str | None = None) -> Redis:
     """Returns a client of the Redis at an address, which it reaches for when it is first asked something.
 
     Nothing is tried twice here: who asks knows whether asking again is right.
 
     Args:
-        url: `redis://`, `rediss://` (TLS, verified) or `unix://`, as redis-py takes it; may hold a password.
+        url: as `read_address` takes it.
         timeout_s: the longest wait for a connection, and for each answer. Always given: redis-py's own 5 s have
             changed between releases.
+        workspace: whose keys will be asked for; in a cluster they say which of its servers is meant.
 
     Raises:
-        KeyNameError: the address is none; the message shows no more of it than its scheme.
+        KeyNameError: the address is none; the message shows no more of it than its scheme. Or it is a cluster's, and
+            there is no workspace, or none of that name.
     """
-    scheme = url.partition("://")[0] if "://" in url else ""
-    if scheme not in SCHEMES:
-        shown = f"scheme {scheme[:20]!r}" if scheme else "no scheme"
-        raise KeyNameError(f"expected a redis address redis://, rediss:// or unix://, got one with {shown}")
+    address = read_address(url)
     # RESP2 everywhere: replies have one shape, whatever redis-py takes for its default.
     options: dict[str, Any] = {"protocol": 2, "socket_timeout": timeout_s, "retry": Retry(NoBackoff(), 0)}
     options["parser_class"] = BoundedParser
-    if scheme != "unix":
+    if not url.startswith("unix:"):
         options["socket_connect_timeout"] = timeout_s
-    try:
-        return Redis.from_url(url, **options)
-    except ValueError:
-        raise KeyNameError(f"expected a redis address, got one of scheme {scheme!r} that cannot be read") from None
+    if address.form is Form.SERVER:
+        return Redis.from_pool(ConnectionPool(**{**address.options, **options}))
+    if workspace is None and address.form is Form.CLUSTER:
+        raise KeyNameError("expected a workspace, whose keys a server of the cluster has, got none")
+    return connect_found(address, options, timeout_s, Keys.of(workspace).head if workspace else "")
 
 
 @contextmanager
@@ -51,7 +53,7 @@ def reach() -> Iterator[None]:
     """Turns whatever goes wrong while Redis is being asked into this package's errors.
 
     Raises:
-        LinkAwayError: Redis is not there, not ready, or did not answer in time.
+        LinkAwayError: Redis is not there, not ready, just moving the keys elsewhere, or did not answer in time.
         LinkRefusedError: Redis answered with an error.
         OversizedError: it answered with more than MAX_REPLY_BYTES; the connection has ended.
     """
@@ -59,7 +61,7 @@ def reach() -> Iterator[None]:
         yield
     except OversizedReplyError as error:
         raise OversizedError(f"redis refused: {error}") from error
-    except (RedisConnectionError, RedisTimeoutError, OSError) as error:
+    except (RedisConnectionError, RedisTimeoutError, OSError, AskError, TryAgainError, ClusterDownError) as error:
         raise LinkAwayError(f"redis cannot be reached: {_describe(error)}") from error
     except RedisError as error:
         raise LinkRefusedError(f"redis refused: {_describe(error)}") from error

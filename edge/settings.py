@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from channel import ChannelError, Keys, connect
+from channel import ChannelError, Keys, read_address
 from edge.cors import check_origins
 from edge.place import MEMBERS, read_network
 from settings import read
@@ -28,7 +28,7 @@ class EdgeSettings:
 
     redis: str = field(
         metadata={
-            "help": "address of the Redis that the publisher writes to: redis://, rediss:// or unix://",
+            "help": "address of the Redis that the publisher writes to, sentinels and clusters too: docs/redis.md",
             "secret": True,
         }
     )
@@ -108,8 +108,7 @@ class EdgeSettings:
         yield from _attempt(Keys.of, *self.workspaces)
         if self.files:
             yield from _attempt(_check_base, self.files)
-        # Made and not used: it reaches for nothing before it is asked something.
-        yield from _attempt(lambda url: connect(url, 1.0), self.redis)
+        yield from _attempt(read_address, self.redis)
         if not self.workspaces:
             yield "expected at least one workspace, got none"
         yield from _attempt(lambda origin: check_origins([origin]), *self.cors_origins)

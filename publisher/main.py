@@ -131,7 +131,7 @@ async def _open_writer(settings: Settings, stack: AsyncExitStack, now: int) -> W
     chain = load_chain(settings, store.read_roots(), now)
     offer_keys = [_open_key(address) for address in settings.offer_keys]
     signer = Signer(chain.root, offer_keys, _open_key(settings.channel_key), settings.offer_days)
-    client = connect(settings.redis, REDIS_TIMEOUT_S)
+    client = connect(settings.redis, REDIS_TIMEOUT_S, settings.workspace)
     stack.push_async_callback(client.aclose)
     await _check_redis(client)
     keys, patience = chain.root.keys("channel"), Patience(answer_s=REDIS_TIMEOUT_S)

@@ -18,7 +18,7 @@ class Settings:
     """A publisher's settings; either `token` or `token_file` has to be there."""
 
     workspace: str = field(metadata={"help": "The workspace that it publishes, the root's."})
-    redis: str = field(metadata={"help": "Where Redis is: redis://, rediss:// or unix://.", "secret": True})
+    redis: str = field(metadata={"help": "Where Redis is, sentinels and clusters too: docs/redis.md.", "secret": True})
     folder: Path = field(metadata={"help": "The folder of its store, made where it does not exist."})
     root: Path = field(
         metadata={

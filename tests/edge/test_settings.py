@@ -103,7 +103,10 @@ def test_what_types_do_not_show_is_named_together() -> None:
         "edge: expected an address like 127.0.0.1:8080, got '8080'",
         "expected an address like 127.0.0.1:8080, got 'localhost:70000'",
         "expected a workspace of 1 to 63 lower-case letters, digits and hyphens, the first no hyphen, got 'Demo'",
-        "expected a redis address redis://, rediss:// or unix://, got one with scheme 'http'",
+        (
+            "expected a redis address redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://, got one with"
+            " scheme 'http'"
+        ),
     ]
 
 

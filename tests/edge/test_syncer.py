@@ -472,6 +472,28 @@ async def test_redis_away_from_the_start_is_told(cache: Cache, tmp_path: Path, m
     await asyncio.wait([task])
 
 
+async def test_redis_that_was_away_is_looked_at_soon(
+    source: Source, sync: WorkspaceSync, redis_server: PrivateRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A host does not wait for its subscription, or for the next look, where Redis was away and is back."""
+
+    async def hear_nothing() -> AsyncIterator[None]:
+        await asyncio.Event().wait()
+        yield
+
+    monkeypatch.setattr(syncer, "LOOK_S", 1e6)
+    monkeypatch.setattr(syncer, "AGAIN_S", 0.05)
+    monkeypatch.setattr(sync._feed, "subscribe", hear_nothing)
+    redis_server.kill()
+    task = asyncio.create_task(sync.run())
+    await eventually(lambda: "redis cannot be reached" in sync.state.problem)
+    await asyncio.to_thread(redis_server.start)
+    last = await source.publish()
+    await eventually(lambda: sync.state.position == last)
+    task.cancel()
+    await asyncio.wait([task])
+
+
 async def test_head_is_looked_at_without_hints(
     source: Source, sync: WorkspaceSync, monkeypatch: pytest.MonkeyPatch
 ) -> None:
