@@ -1,7 +1,8 @@
 """`graywave gc`: files leave the store that no release and no rule needs; what is needed is decided without acting.
 
 Needed is
-1. each transfer of a package that a release names which has not ended, and the file of each audience;
+1. each transfer of a package that a release names which has not ended, or that trials may give, and the file of each
+   audience;
 2. the full transfers of a program's newest versions: deltas are made from them;
 3. what was put lately: it may be about to be released.
 
@@ -60,6 +61,7 @@ class _Document(msgspec.Struct):
 
     packages: dict[str, _Package]
     releases: list[_Release]
+    trials: list[str] = []
 
 
 class _Audience(msgspec.Struct):
@@ -184,13 +186,13 @@ def list_needed(document: Any, keep_versions: int) -> set[str]:
     """Returns the digests of the files that one document needs, by rules 1 and 2.
 
     Raises:
-        ValueError: it is no document, or a release names a package that it has not.
+        ValueError: it is no document, or a release or its trials name a package that it has not.
         VersionError: a version in it is none.
     """
     read = msgspec.convert(document, _Document)
-    live = {release.package for release in read.releases if release.state != "ended"}
+    live = {release.package for release in read.releases if release.state != "ended"} | set(read.trials)
     if unknown := live - read.packages.keys():
-        raise ValueError(f"expected packages for all releases, got none of version {min(unknown)!r}")
+        raise ValueError(f"expected packages for all releases and trials, got none of version {min(unknown)!r}")
     newest = sorted(read.packages, key=parse_version, reverse=True)[:keep_versions]
     needed = {transfer.sha256 for version in live for transfer in read.packages[version].transfers}
     bases = (transfer for version in newest for transfer in read.packages[version].transfers)

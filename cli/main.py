@@ -16,6 +16,7 @@ COMMANDS: Final = {
     "keys": ("cli.keys", "keys"),
     "pack": ("cli.pack", "pack"),
     "release": ("cli.release", "release"),
+    "trial": ("cli.trial", "trial"),
     "delta": ("cli.delta", "delta"),
     "audience": ("cli.audience", "audience"),
     "refine": ("cli.refine", "refine"),

@@ -1,6 +1,6 @@
 """What commands say to a publisher: read a document, change it, put it back."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
@@ -87,6 +87,16 @@ class Publisher:
         if answer.body.get("distributed") is False:
             click.echo("warning: kept, but edges do not have it yet: the publisher's log says why", err=True)
         return answer
+
+    def make_trial(self, program: str, version: str, users: Sequence[str], expires: int) -> dict[str, Any]:
+        """Returns a trial: its id, when it expires, and the token.
+
+        Raises:
+            CommandError: the publisher is away, or refuses.
+        """
+        wish = {"program": program, "version": version, "users": list(users), "expires": expires}
+        made: dict[str, Any] = ask("POST", f"{self._url}/v1/trials", body=wish, headers=self._headers).body
+        return made
 
     def _name(self, id_: str, kind: str = KINDS[0]) -> str:
         return f"{self._url}/v1/documents/{kind}/{quote(id_, safe='')}"

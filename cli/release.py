@@ -103,7 +103,7 @@ def release_packed(  # noqa: PLR0913, PLR0917 - a command's options
     steps = read_ramp(ramp, now) if ramp else []
     who = choose_who(parts, steps, users, audiences, make_window(window, until, per_minute, proven=proven))
     more = _choose_members(who, urgency, rollback, opens, closes)
-    store, manifest = open_files(address, home), _read_manifest(packed)
+    store, manifest = open_files(address, home), read_packed(packed)
     publisher = open_publisher(home, url, token_file)
     current, revision = publisher.get(manifest["program"])
     place_transfers(manifest, store)
@@ -115,7 +115,7 @@ def release_packed(  # noqa: PLR0913, PLR0917 - a command's options
     if floor is not None:
         document["floor"] = floor
     if not dry_run:
-        _store(packed, manifest, document["packages"][manifest["version"]], store)
+        store_files(packed, manifest, document["packages"][manifest["version"]], store)
     answer = publisher.put(document, revision, dry_run=dry_run)
     told = {"program": manifest["program"], "version": manifest["version"], "release": made, **answer.body}
     if not as_json:
@@ -161,12 +161,22 @@ def add_release(
     Raises:
         CommandError: `below` is no release of the program, or the version is published with other bytes.
     """
-    changed = json.loads(json.dumps(document)) if document else _new_document(manifest["program"])
+    changed = add_package(document or _new_document(manifest["program"]), manifest)
+    made = name or name_release(changed)
+    return insert_release(changed, {"id": made, "package": manifest["version"], **more}, below), made
+
+
+def add_package(document: Mapping[str, Any], manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a program's document with the package that was packed.
+
+    Raises:
+        CommandError: its version is published with other bytes.
+    """
+    changed: dict[str, Any] = json.loads(json.dumps(document))
     version = manifest["version"]
     _refuse_other_bytes(changed["packages"].get(version), manifest)
     changed["packages"][version] = merge_package(changed["packages"].get(version), manifest["package"])
-    made = name or name_release(changed)
-    return insert_release(changed, {"id": made, "package": version, **more}, below), made
+    return changed
 
 
 def merge_package(published: dict[str, Any] | None, packed: dict[str, Any]) -> dict[str, Any]:
@@ -193,7 +203,7 @@ def place_transfers(manifest: dict[str, Any], store: Store) -> None:
         transfer["url"] = store.url(transfer["sha256"])
 
 
-def _refuse_other_bytes(published: dict[str, Any] | None, manifest: dict[str, Any]) -> None:
+def _refuse_other_bytes(published: dict[str, Any] | None, manifest: Mapping[str, Any]) -> None:
     """Devices that have a version would never get other bytes under its number."""
     if published is not None and published["sha256"] != manifest["package"]["sha256"]:
         message = f"version {manifest['version']} of {manifest['program']} is published with other bytes"
@@ -234,15 +244,20 @@ def _choose_members(
     return {name: value for name, value in given.items() if value is not None}
 
 
-def _read_manifest(packed: Path) -> dict[str, Any]:
+def read_packed(packed: Path) -> dict[str, Any]:
+    """Returns the manifest of a packed folder; raises CommandError where there is none."""
     try:
         return read_manifest(packed)
     except BundleError as error:
         raise CommandError(str(error), Exit.USAGE) from None
 
 
-def _store(packed: Path, manifest: dict[str, Any], entry: dict[str, Any], store: Store) -> None:
-    """The files are there before any device is told of them; those that were made later are in the store already."""
+def store_files(packed: Path, manifest: dict[str, Any], entry: dict[str, Any], store: Store) -> None:
+    """Stores the files of a packed version, before any device is told of them; those made later are there already.
+
+    Raises:
+        CommandError: a file cannot be stored, or is not what the manifest says.
+    """
     wanted = {transfer["sha256"] for transfer in entry["transfers"]}
     for sha256 in [transfer["sha256"] for transfer in manifest["package"]["transfers"]]:
         if sha256 not in wanted:

@@ -37,13 +37,18 @@ def decide(  # noqa: PLR0913, PLR0917 - what decides a check
         program: the one of the question's programs to decide.
         now: seconds since 1970.
         lists: what is known beside the document: `audiences`, lists of users by name; `windows`, by id, each with its
-            `members` and whether somebody new may ask (`is_open`); `proven`, whether the user was proven.
+            `members` and whether somebody new may ask (`is_open`); `proven`, whether the user was proven; `trials`, the
+            version that the user's trials give, by program.
         refused: the ids of windows that were asked and gave no place.
     """
     installed = read_version(question["programs"][program])
     if document.get("taken_down"):  # 1
         return {"release": None, "reason": "gone" if installed is None else "remove"}
-    for release in document["releases"]:  # 2
+    trial = _find_trial(document, program, lists)  # 2
+    reason = None if trial is None else _compare(trial, installed)
+    if reason is not None:
+        return {"release": "trial", "reason": reason}
+    for release in document["releases"]:
         if not _admits(release, question, program, now):  # 3 to 5
             continue
         reason = _compare(release, installed)  # 7, 8
@@ -138,6 +143,13 @@ def spread(base: int, device: str, now: int) -> int:
     digest = xxh32(device.encode() + b"\x00" + str(hour).encode()).digest()
     percent = int.from_bytes(digest, "big") % 21 - 10
     return base + (base * percent) // 100
+
+
+def _find_trial(document: Json, program: str, lists: Json) -> Json | None:
+    """Step 2: what the proven user's trial gives, as a release; None where it gives nothing that the document lists."""
+    trial = lists.get("trials", {}).get(program) if lists.get("proven") else None
+    same = [one for one in document.get("trials", []) if read_version(one) == read_version(trial)]
+    return {"id": "trial", "package": same[0]} if trial and same else None
 
 
 def _admits(release: Json, question: Json, program: str, now: int) -> bool:
@@ -280,7 +292,8 @@ def _update(document: Json, question: Json, program: str, now: int, lists: Json)
         return None
     if reason == "remove":
         return _removal(program, offers.get("remove"))
-    release = next(one for one in document["releases"] if one["id"] == decision["release"])
+    given = [*document["releases"], _find_trial(document, program, lists) or NOTHING]
+    release = next(one for one in given if one.get("id") == decision["release"])
     offer = offers.get(reason, {}).get(release["package"])
     if not offer:
         return None

@@ -16,6 +16,8 @@ MAX_BODY_BYTES = 65_536
 MAX_STRING = 256
 MAX_PROGRAMS = 200
 MAX_TAGS = 64
+MAX_TRIALS = 4
+MAX_TRIAL = 8_192
 PLATFORMS = ("android", "ios", "harmony")
 NETWORKS = ("wifi", "2g", "3g", "4g", "5g", "cellular", "other")
 OPTIONAL = ("user", "os", "app", "manufacturer", "model", "city", "region", "country", "locale")
@@ -55,7 +57,11 @@ def _find_fault(question: Any) -> str:
         return "missing_field"
     if not _is_short(question["workspace"]):
         return "bad_field"
-    return _find_device_fault(question["device"]) or _find_programs_fault(question["programs"])
+    return (
+        _find_device_fault(question["device"])
+        or _find_programs_fault(question["programs"])
+        or ("" if _are_trials(question.get("trials")) else "bad_field")
+    )
 
 
 def _find_device_fault(device: Any) -> str:
@@ -93,6 +99,16 @@ def _is_network(value: Any) -> bool:
 
 def _is_installed(value: Any) -> bool:
     return isinstance(value, str) and (value == "" or read_version(value) is not None)
+
+
+def _are_trials(value: Any) -> bool:
+    if value is None:
+        return True
+    return (
+        isinstance(value, list)
+        and len(value) <= MAX_TRIALS
+        and all(isinstance(token, str) and len(token) <= MAX_TRIAL for token in value)
+    )
 
 
 def _are_tags(value: Any) -> bool:

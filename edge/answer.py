@@ -13,9 +13,11 @@ from channel import NOWHERE, Position
 from edge.package import Packed, Shelf, find_packages
 from edge.question import VERSIONS, Question
 from edge.switch import NO_SWITCHES, Board, SwitchSet
+from edge.trial import Trials
 from ruleset import (
     DEFAULT_POLL_AFTER_S,
     NOTHING_KNOWN,
+    TRIAL_ID,
     Audience,
     Circumstances,
     CompiledProgram,
@@ -47,7 +49,7 @@ class Update(Struct, frozen=True, gc=False):
 
 
 class Entry(CompiledProgram, frozen=True, gc=False):
-    """One program as a worker holds it, with its answers: by (release id, reason), a take-down's by ("", remove).
+    """One program as a worker holds it, with its answers: by (a release's path, reason), a take-down's by ("", remove).
 
     Until `urgent_until` devices ask again after `urgent_poll_after`, then after `poll_after`.
     """
@@ -95,9 +97,13 @@ def _encode_updates(program: CompiledProgram, document: Program) -> Iterable[tup
         return
     for release, told in zip(program.releases, document.releases, strict=True):
         if told.state == "live":
-            yield (told.id, Reason.INSTALL), _encode_release(document, told, Reason.INSTALL, offers.install)
+            yield (release.path, Reason.INSTALL), _encode_release(document, told, Reason.INSTALL, offers.install)
             if release.rollback_from:
-                yield (told.id, Reason.ROLLBACK), _encode_release(document, told, Reason.ROLLBACK, offers.rollback)
+                update = _encode_release(document, told, Reason.ROLLBACK, offers.rollback)
+                yield (release.path, Reason.ROLLBACK), update
+    for trial, version in zip(program.trials.values(), document.trials, strict=True):
+        told = Release(TRIAL_ID, version)
+        yield (trial.path, Reason.INSTALL), _encode_release(document, told, Reason.INSTALL, offers.install)
 
 
 def _encode_release(document: Program, release: Release, action: Reason, offers: Mapping[str, str]) -> Update:
@@ -159,6 +165,7 @@ class Workspace:
         "roots",
         "shelf",
         "switches",
+        "trials",
     )
 
     def __init__(self, name: str, roots: Mapping[int, bytes]) -> None:
@@ -170,12 +177,14 @@ class Workspace:
         self.around_proven = replace(NOTHING_KNOWN, is_proven=True)
         self.switches = NO_SWITCHES
         self._mark = b""
+        self.trials = Trials(name)
         self.follow_roots(roots)
 
     def follow_roots(self, roots: Mapping[int, bytes]) -> None:
         """Replaces the root documents; answers tell the newest one's number from now on."""
         self.roots = roots
         self.root = max(roots)
+        self.trials.follow(roots[self.root])
         self.apply({}, self.position)
 
     def surround(
@@ -228,10 +237,12 @@ class Workspace:
             is_proven: whether the device's user was proven.
 
         Raises:
-            RefusedError: `bad_field`, an installed version that is none.
+            RefusedError: `bad_field`, an installed version that is none; `overloaded`, too many trials that are new.
         """
         device, entries = question.device, self.entries
         around = self.around_proven if is_proven else self.around
+        if is_proven and question.trials:
+            around = replace(around, trials=self.trials.find(question.trials, device.user or "", now))
         base: int | None = None
         updates: list[bytes] = []
         unknown: list[str] = []
@@ -246,7 +257,7 @@ class Workspace:
                 base = poll_after
             release, reason = evaluate(entry, device, installed, now, around)
             if reason is not _CURRENT and reason is not _NO_RELEASE and now < entry.offers_expire:
-                update = entry.updates.get(("" if release is None else release.id, reason))
+                update = entry.updates.get(("" if release is None else release.path, reason))
                 if update is not None:
                     updates.append(update.by_base.get(installed, update.full))
         poll_after = spread_poll(DEFAULT_POLL_AFTER_S if base is None else base, device.id, now)

@@ -4,12 +4,12 @@
 """
 
 import logging
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from edge.body import MAX_STRING
+from edge.memory import Memory
 from edge.place import NOWHERE, Address, Place
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Atlas:
     def __init__(self, language: str) -> None:
         self._language = language
         self._reader: Reader | None = None
-        self._places: OrderedDict[Address, Place] = OrderedDict()
+        self._places: Memory[Address, Place] = Memory(MAX_PLACES)
 
     def follow(self, path: Path) -> None:
         """Takes a database from a file, and forgets what was looked up in the one before.
@@ -48,14 +48,7 @@ class Atlas:
 
     def find(self, address: Address) -> Place:
         """Returns where an address is."""
-        place = self._places.get(address)
-        if place is not None:
-            self._places.move_to_end(address)
-            return place
-        place = self._places[address] = self._look_up(address)
-        if len(self._places) > MAX_PLACES:
-            self._places.popitem(last=False)
-        return place
+        return self._places.find(address) or self._places.keep(address, self._look_up(address))
 
     def _look_up(self, address: Address) -> Place:
         if self._reader is None:

@@ -13,6 +13,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from edge.body import MAX_STRING
+from edge.memory import Memory
 from edge.sender import Sender
 from ruleset import Device
 
@@ -20,8 +21,8 @@ MEMBERS: Final = ("country", "region", "city")
 FORWARDED: Final = b"x-forwarded-for"
 # Proxies that a request may have come through; a longer list is made up to be walked.
 MAX_HOPS: Final = 16
-# Peers whose trust is remembered: behind a balancer there are few, and made-up ones cost no more memory than this.
-MAX_PEERS: Final = 4_096
+# Addresses whose trust is remembered: made-up ones cost no more memory than this.
+MAX_JUDGED: Final = 16_384
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -68,7 +69,7 @@ class Locator:
 
     def __init__(self, proxies: Sequence[Network], headers: Mapping[str, bytes], gazetteer: Gazetteer | None) -> None:
         self._proxies, self._headers, self._gazetteer = proxies, headers, gazetteer
-        self._peers: dict[str, bool] = {}
+        self._judged: Memory[str, tuple[Address | None, bool]] = Memory(MAX_JUDGED)
         self.wanted = (*headers.values(), *([FORWARDED] if gazetteer else []))
 
     def locate(self, device: Device, sender: Sender) -> Device:
@@ -76,25 +77,22 @@ class Locator:
         missing = [name for name in MEMBERS if not getattr(device, name)]
         if not missing:
             return device
-        is_trusted = self._trusts(sender.peer)
+        peer, is_trusted = self._judge(sender.peer)
         found = {name: self._read_header(name, sender) for name in missing} if is_trusted else {}
         if self._gazetteer and not all(found.get(name) for name in missing):
-            address = self._find_address(sender, is_trusted=is_trusted)
+            address = self._find_forwarded(sender) if is_trusted else peer
             place = self._gazetteer.find(address) if address else NOWHERE
             found = {name: found.get(name) or getattr(place, name) for name in missing}
         found = {name: text for name, text in found.items() if text}
         return replace(device, **found) if found else device
 
-    def _trusts(self, peer: str) -> bool:
-        known = self._peers.get(peer)
-        if known is None:
-            if len(self._peers) >= MAX_PEERS:
-                self._peers.clear()
-            known = self._peers[peer] = self._is_proxy(read_address(peer))
-        return known
+    def _judge(self, text: str) -> tuple[Address | None, bool]:
+        """The address that a text is, and whether it is a proxy's."""
+        return self._judged.find(text) or self._judged.keep(text, self._read(text))
 
-    def _is_proxy(self, address: Address | None) -> bool:
-        return address is not None and any(address in network for network in self._proxies)
+    def _read(self, text: str) -> tuple[Address | None, bool]:
+        address = read_address(text)
+        return address, address is not None and any(address in network for network in self._proxies)
 
     def _read_header(self, name: str, sender: Sender) -> str:
         """A header is percent-encoded or UTF-8, or both; one that is neither, or too long for a text, says nothing."""
@@ -106,14 +104,12 @@ class Locator:
             return ""
         return text if len(text) <= MAX_STRING else ""
 
-    def _find_address(self, sender: Sender, *, is_trusted: bool) -> Address | None:
+    def _find_forwarded(self, sender: Sender) -> Address | None:
         """The last address of the chain that is no proxy's: those before it may be made up."""
-        if not is_trusted:
-            return read_address(sender.peer)
         hops = b",".join(sender.fields.get(FORWARDED, ())).split(b",")
         for hop in hops[: -MAX_HOPS - 1 : -1]:
-            address = read_address(hop.decode("ascii", "replace").strip())
-            if not self._is_proxy(address):
+            address, is_proxy = self._judge(hop.decode("ascii", "replace").strip())
+            if not is_proxy:
                 return address
         return None
 

@@ -7,7 +7,7 @@ business. A token that proves nothing is no error: its device is answered as one
 import base64
 import hashlib
 import re
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Mapping
 from enum import StrEnum
 from types import MappingProxyType
@@ -17,7 +17,9 @@ import msgspec
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
-from edge.errors import EdgeError, RefusedError
+from edge.allowance import Allowance
+from edge.errors import EdgeError
+from edge.memory import Memory
 from ruleset import Device
 from trust import KeyFormatError, PublicKey
 
@@ -173,9 +175,9 @@ class Prover:
     def __init__(self, issuer: str, audience: str) -> None:
         self._issuer, self._audience = issuer, audience
         self._keys: Mapping[str, PublicKey] = {}
-        self._proven: OrderedDict[bytes, _Proof] = OrderedDict()
-        self._refused: OrderedDict[bytes, None] = OrderedDict()
-        self._second, self._fresh = 0, 0
+        self._proven: Memory[bytes, _Proof] = Memory(MAX_PROVEN)
+        self._refused: Memory[bytes, Doubt] = Memory(MAX_REFUSED)
+        self._fresh = Allowance(MAX_FRESH, "new proofs of users")
         # How many signatures were verified, how many devices' users were proven, and what tokens were refused for.
         self.verified, self.proven = 0, 0
         self.doubts: Counter[Doubt] = Counter()
@@ -212,11 +214,7 @@ class Prover:
         if len(token) > MAX_TOKEN_BYTES:
             raise _DoubtError(Doubt.TOO_LARGE)
         name = hashlib.blake2b(token, digest_size=16).digest()
-        proof = self._proven.get(name)
-        if proof is None:
-            proof = self._verify(token, name, now)
-        else:
-            self._proven.move_to_end(name)
+        proof = self._proven.find(name) or self._verify(token, name, now)
         if now >= proof.expires + LEEWAY_S:
             raise _DoubtError(Doubt.EXPIRED)
         if named and named != proof.user:
@@ -225,18 +223,16 @@ class Prover:
 
     def _verify(self, token: bytes, name: bytes, now: int) -> _Proof:
         """Judges a token that is not known as good. The signature, which costs most, is looked at last."""
-        if name in self._refused:
+        if self._refused.find(name):
             raise _DoubtError(Doubt.FORGED)
         header, claims, signed, signature = _parse(token)
         key = self._find_key(header)
         self._check(claims, now)
-        self._spend(now)
+        self._fresh.spend(now)
+        self.verified += 1
         if not key.verify(signed, signature):
-            _remember(self._refused, name, None, MAX_REFUSED)
-            raise _DoubtError(Doubt.FORGED)
-        proof = _Proof(claims.sub, claims.exp)
-        _remember(self._proven, name, proof, MAX_PROVEN)
-        return proof
+            raise _DoubtError(self._refused.keep(name, Doubt.FORGED))
+        return self._proven.keep(name, _Proof(claims.sub, claims.exp))
 
     def _find_key(self, header: _Header) -> PublicKey:
         key = self._keys.get(header.kid)
@@ -256,15 +252,6 @@ class Prover:
             raise _DoubtError(Doubt.EXPIRED)
         if now < claims.nbf - LEEWAY_S:
             raise _DoubtError(Doubt.EARLY)
-
-    def _spend(self, now: int) -> None:
-        """Takes one of the verifications that this second has."""
-        if now != self._second:
-            self._second, self._fresh = now, 0
-        if self._fresh >= MAX_FRESH:
-            raise RefusedError("overloaded", f"expected at most {MAX_FRESH} new proofs of users a second, got more")
-        self._fresh += 1
-        self.verified += 1
 
 
 def _parse(token: bytes) -> tuple[_Header, _Claims, bytes, bytes]:
@@ -286,10 +273,3 @@ def _parse(token: bytes) -> tuple[_Header, _Claims, bytes, bytes]:
 def _decode(part: bytes) -> bytes:
     """Base64url without padding; raises ValueError for a length that no bytes have."""
     return base64.urlsafe_b64decode(part + b"=" * (-len(part) % 4))
-
-
-def _remember(memory: "OrderedDict[bytes, Any]", name: bytes, verdict: _Proof | None, limit: int) -> None:
-    """What was longest not asked for goes where there are too many."""
-    memory[name] = verdict
-    if len(memory) > limit:
-        memory.popitem(last=False)

@@ -10,20 +10,28 @@ from msgspec import Meta, Struct
 
 from edge.body import Text, decode_body
 from edge.errors import RefusedError
+from edge.trial import MAX_TRIAL_CHARS
 from ruleset import NOT_INSTALLED, Device, VersionError, parse_version
 
 # Every program asked about costs an evaluation.
 MAX_PROGRAMS = 200
+# Each that is new costs a verification.
+MAX_TRIALS = 4
+TrialToken = Annotated[str, Meta(max_length=MAX_TRIAL_CHARS)]
 # How many version texts are remembered; made-up ones cost a parse each and never more memory than this.
 MAX_REMEMBERED = 16_384
 
 
 class Question(Struct, frozen=True, gc=False):
-    """What a device asks: its workspace, itself, and each program with the version it has (empty for none)."""
+    """What a device asks: its workspace, itself, and each program with the version it has (empty for none).
+
+    `trials` are tokens that give its user versions which are not out yet.
+    """
 
     workspace: Text
     device: Device
     programs: Annotated[dict[Text, Text], Meta(min_length=1, max_length=MAX_PROGRAMS)]
+    trials: Annotated[list[TrialToken], Meta(max_length=MAX_TRIALS)] | None = None
 
 
 class _Versions(dict[str, int]):

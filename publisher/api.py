@@ -33,6 +33,7 @@ from publisher.errors import (
 from publisher.precondition import Precondition, is_listed, make_tag, read_tags
 from publisher.proposal import Wish
 from publisher.store import Record
+from publisher.trial import read_wish
 from publisher.writer import Outcome, Preview, Writer
 from ruleset.document import MAX_DOCUMENT_BYTES
 
@@ -87,6 +88,7 @@ class Api:
         app.router.add_get("/v1/documents/{kind}/{id}/revisions", self.read_past)
         app.router.add_get("/v1/documents/{kind}/{id}/revisions/{revision}", self.read_revision)
         app.router.add_put("/v1/documents/{kind}/{id}", self.put_document)
+        app.router.add_post("/v1/trials", self.make_trial)
         return app
 
     async def show_health(self, request: web.Request) -> web.Response:
@@ -136,6 +138,14 @@ class Api:
         if outcome.is_changed:
             _log.info("%s published at %s", wish.name, outcome.position)
         return _answer_outcome(wish.name, outcome)
+
+    async def make_trial(self, request: web.Request) -> web.Response:
+        """Answers a token by which some users get a version before it is released."""
+        _read_query(request)
+        claim, token = await self._writer.make_trial(read_wish(await _read_body(request)), self._clock())
+        told = f"{claim.version} of {claim.program} for {len(claim.users)} users until {claim.expires}"
+        _log.info("trial %s made: %s", claim.id, told)
+        return _answer(201, {"id": claim.id, "expires": claim.expires, "trial": token})
 
     @web.middleware
     async def _check_token(self, request: web.Request, handler: _Handler) -> web.StreamResponse:

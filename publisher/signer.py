@@ -8,12 +8,13 @@ from msgspec.structs import replace
 import trust
 from channel import DOCUMENT_TYPE, DocumentName, Position, check_epoch, encode_head, make_head, open_envelope, seal
 from custody import CustodyError
-from publisher.errors import BadDocumentError, KeyMismatchError, SigningError
+from publisher.errors import BadDocumentError, BadRequestError, KeyMismatchError, SigningError
 from publisher.offer import Terms, check_offers, make_offers
 from publisher.store import Record, Signed
+from publisher.trial import MAX_TOKEN_CHARS
 from ruleset.document import MAX_DOCUMENT_BYTES, encode, parse_program
 from ruleset.model import Package, Program
-from trust import PackageClaim, Root, TrustError, verify_package
+from trust import PackageClaim, Root, TrialClaim, TrustError, sign_trial, verify_package
 
 DAY_S = 86_400
 PROGRAM_KIND = "program"
@@ -104,6 +105,23 @@ class Signer:
         """Returns the signed head of the workspace at a position, with so many documents; raises SigningError."""
         with _report():
             return encode_head(make_head(self._root.workspace, position, documents, now), self._channel_key)
+
+    def sign_trial(self, claim: TrialClaim) -> str:
+        """Returns a trial under the channel's signature.
+
+        Raises:
+            BadRequestError: a member is out of its bounds, or the token is too long for an edge.
+            SigningError: the key could not be used.
+        """
+        with _report():
+            try:
+                token = sign_trial(claim, self._channel_key)
+            except TrustError as error:
+                raise BadRequestError(str(error)) from error
+        if len(token) > MAX_TOKEN_CHARS:
+            got = f"{len(token)} for {len(claim.users)} users"
+            raise BadRequestError(f"expected a token of at most {MAX_TOKEN_CHARS} characters, got {got}: name fewer")
+        return token
 
     def open(self, envelope: bytes) -> bytes:
         """Returns the payload of a document that a publisher of this workspace has published in the root's epoch.

@@ -17,6 +17,7 @@ from channel import (
     Conflict,
     DocumentName,
     Feed,
+    KeyNameError,
     LinkError,
     Position,
     Published,
@@ -29,11 +30,14 @@ from publisher.errors import BadDocumentError, ContendedError, SigningError, Unk
 from publisher.kind import Kind, Kinds
 from publisher.post import RootPost
 from publisher.proposal import Proposal, Wish
-from publisher.signer import Signer
+from publisher.signer import PROGRAM_KIND, Signer
 from publisher.store import Place, Record, Resign, Signed, Store, StoreState
+from publisher.trial import ID_BYTES, TrialWish, check_listed, make_claim
 from publisher.visit import Visitor
 from publisher.watcher import Act, RedisState, decide
+from ruleset.document import parse_program
 from ruleset.errors import DocumentError
+from trust import TrialClaim
 
 # How long an author waits for Redis before the answer is "not yet distributed", in seconds.
 SEND_PATIENCE_S = 1.0
@@ -202,6 +206,25 @@ class Writer:
         if found is None:
             raise UnknownDocumentError(f"expected a time since which revisions of {name} are kept, got {at}")
         return found
+
+    async def make_trial(self, wish: TrialWish, now: int) -> tuple[TrialClaim, str]:
+        """Returns a trial as it is wished for, and its token; nothing is kept of it.
+
+        Raises:
+            UnknownDocumentError: there is no such program.
+            BadDocumentError: its document does not list the version under `trials`.
+            BadRequestError: a member is out of its bounds.
+            SigningError: the key could not be used.
+            StoreError: the document could not be read.
+        """
+        try:
+            name = DocumentName.of(PROGRAM_KIND, wish.program)
+        except KeyNameError as error:
+            raise UnknownDocumentError(str(error)) from error
+        record, _ = await self.find(name)
+        check_listed(wish, parse_program(record.signed.author))
+        claim = make_claim(wish, self._signer.workspace, now, self._draw(ID_BYTES).hex())
+        return claim, await self._run(self._signer.sign_trial, claim)
 
     async def list(self) -> list[tuple[DocumentName, Position]]:
         """Returns the name and position of every document, by name; raises StoreError."""

@@ -3,7 +3,7 @@
 from ruleset.audience import AudienceDocument, check_audience
 from ruleset.bucket import spread_poll
 from ruleset.circumstance import NOTHING_KNOWN, Audience, Circumstances, Place, Window
-from ruleset.compiler import CompiledProgram, CompiledRelease, CompiledWindow, compile_program
+from ruleset.compiler import TRIAL_ID, CompiledProgram, CompiledRelease, CompiledWindow, compile_program
 from ruleset.document import (
     MAX_DOCUMENT_BYTES,
     encode,
@@ -39,6 +39,7 @@ __all__ = [
     "MAX_DOCUMENT_BYTES",
     "NOTHING_KNOWN",
     "NOT_INSTALLED",
+    "TRIAL_ID",
     "Audience",
     "AudienceDocument",
     "Binder",

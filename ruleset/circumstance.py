@@ -43,11 +43,13 @@ class Circumstances(Struct, frozen=True, gc=False):
         audiences: by name.
         windows: by the window's id.
         is_proven: whether the user of the device was proven.
+        trials: the versions that the device's trials give to its proven user, by program; None where it has none.
     """
 
     audiences: Mapping[str, Audience]
     windows: Mapping[str, Window]
     is_proven: bool = False
+    trials: Mapping[str, int] | None = None
 
 
 NOTHING_KNOWN: Final = Circumstances(MappingProxyType({}), MappingProxyType({}))

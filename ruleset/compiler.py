@@ -5,7 +5,7 @@ What is compiled is immutable and keeps the JSON path of each condition, so that
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Protocol
 
@@ -34,6 +34,9 @@ from ruleset.version import MAX_PART, PART_BITS, PARTS, format_version, parse_ve
 HIGHEST_VERSION = (MAX_PART + 1) ** PARTS - 1
 assert HIGHEST_VERSION.bit_length() == PARTS * PART_BITS  # noqa: S101 - a law of the key, not a check of input
 
+
+# Whatever a trial gives comes from a release of this id; no other may have it.
+TRIAL_ID = "trial"
 
 # The app versions that each platform is admitted with, None for every version.
 Clients = MappingProxyType[Platform, range | None]
@@ -106,7 +109,8 @@ class CompiledProgram(Struct, frozen=True, gc=False):
 
     `needed` has, for each live release, the bits of its conditions on the program's sheet: most releases are refused by
     them, without being touched. The document is not kept. What is asked a million times lies close together
-    (docs/adr/0007). `changes` are the seconds at which the program's rules change by themselves, ascending.
+    (docs/adr/0007). `changes` are the seconds at which the program's rules change by themselves, ascending; `trials`
+    has what trials may give, by version, as if it were released.
     """
 
     taken_down: bool
@@ -117,7 +121,7 @@ class CompiledProgram(Struct, frozen=True, gc=False):
     releases: tuple[CompiledRelease, ...]
     id: str
     changes: tuple[int, ...]
-    trials: frozenset[int]
+    trials: Mapping[int, CompiledRelease]
 
 
 def compile_program(program: Program, sheet: Sheet | None = None) -> CompiledProgram:
@@ -129,7 +133,7 @@ def compile_program(program: Program, sheet: Sheet | None = None) -> CompiledPro
     versions = _read_packages(program.packages)
     if program.floor:
         _read_version(program.floor, "$.floor")
-    _refuse_repeated([release.id for release in program.releases])
+    _refuse_ids([release.id for release in program.releases])
     releases = tuple(
         [_compile_release(release, f"$.releases[{i}]", versions) for i, release in enumerate(program.releases)]
     )
@@ -144,7 +148,7 @@ def compile_program(program: Program, sheet: Sheet | None = None) -> CompiledPro
         releases=releases,
         id=program.program,
         changes=_list_changes(program, live),
-        trials=frozenset(_read_trials(program.trials, versions)),
+        trials=MappingProxyType(dict(_compile_trials(program.trials, versions))),
     )
 
 
@@ -177,11 +181,12 @@ def _list_changes(program: Program, live: Iterable[CompiledRelease]) -> tuple[in
     return tuple(sorted(times - {0, MAX_TIME}))
 
 
-def _read_trials(trials: list[str], versions: dict[str, int]) -> Iterator[int]:
+def _compile_trials(trials: list[str], versions: dict[str, int]) -> Iterator[tuple[int, CompiledRelease]]:
     for i, version in enumerate(trials):
+        path = f"$.trials[{i}]"
         if version not in versions:
-            raise DocumentError(f"$.trials[{i}]", f"expected a version under $.packages, got {version!r}")
-        yield versions[version]
+            raise DocumentError(path, f"expected a version under $.packages, got {version!r}")
+        yield versions[version], _compile_release(Release(TRIAL_ID, version), path, versions)
 
 
 def _read_packages(packages: dict[str, Package]) -> dict[str, int]:
@@ -226,9 +231,11 @@ _DIGEST = re.compile("[0-9a-f]{64}")
 _SEAL_KEY = re.compile("AGE-SECRET-KEY-1[02-9AC-HJ-NP-Z]{58}")
 
 
-def _refuse_repeated(ids: list[str]) -> None:
+def _refuse_ids(ids: list[str]) -> None:
     seen: set[str] = set()
     for i, name in enumerate(ids):
+        if name == TRIAL_ID:
+            raise DocumentError(f"$.releases[{i}].id", f"expected another id than {TRIAL_ID!r}, which trials have")
         if name in seen:
             raise DocumentError(f"$.releases[{i}].id", f"expected each release id once, got {name!r} again")
         seen.add(name)

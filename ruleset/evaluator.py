@@ -33,7 +33,7 @@ INSTALL, ROLLBACK, REMOVE, CURRENT, NO_RELEASE, GONE, ASK = Reason
 Decision = tuple[CompiledRelease | None, Reason]
 
 
-def evaluate(  # noqa: C901, PLR0913, PLR0917 - one procedure of eight steps, and what decides it
+def evaluate(  # noqa: C901, PLR0911, PLR0912, PLR0913, PLR0917 - one procedure of eight steps, and what decides it
     program: CompiledProgram,
     device: Device,
     installed: int,
@@ -48,11 +48,15 @@ def evaluate(  # noqa: C901, PLR0913, PLR0917 - one procedure of eight steps, an
         device: what the device says of itself.
         installed: the key of the version it has, NOT_INSTALLED for none.
         now: the time, in seconds since the epoch.
-        around: the lists that are known.
+        around: the lists that are known, and the device's trials.
         refused: the ids of windows that were asked for this device and had no place.
     """
     if program.taken_down:  # 1.
         return None, GONE if installed == NOT_INSTALLED else REMOVE
+    if around.trials is not None:  # 2.
+        trial = find_trial(program, around.trials)
+        if trial is not None and installed <= trial.version:
+            return trial, INSTALL if installed < trial.version else CURRENT
     satisfied = program.sheet.gather(device, installed, program.tags)
     for needed, release in zip(program.needed, program.live):  # noqa: B905 - 2.; made together, and the argument costs a check 0.1 us
         if needed & satisfied != needed:  # 5., before 3. and 4.: all have to hold, and this refuses most
@@ -77,6 +81,12 @@ def evaluate(  # noqa: C901, PLR0913, PLR0917 - one procedure of eight steps, an
         if installed in release.rollback_from:
             return release, ROLLBACK
     return None, NO_RELEASE
+
+
+def find_trial(program: CompiledProgram, trials: Mapping[str, int]) -> CompiledRelease | None:
+    """Returns what a device's trials give of a program, None where that is nothing, or no longer to be given."""
+    version = trials.get(program.id)
+    return None if version is None else program.trials.get(version)
 
 
 def admits(clients: Clients, device: Device) -> bool:

@@ -12,9 +12,9 @@ from msgspec import Struct
 
 from ruleset.bucket import compute_hash, find_bucket
 from ruleset.circumstance import NOTHING_KNOWN, Circumstances, Place
-from ruleset.compiler import CompiledPercent, CompiledProgram, CompiledRelease, CompiledWindow
+from ruleset.compiler import TRIAL_ID, CompiledPercent, CompiledProgram, CompiledRelease, CompiledWindow
 from ruleset.condition import TAG_PREFIX, Fact
-from ruleset.evaluator import Reason, admits, find_place, is_covered, is_listed
+from ruleset.evaluator import Reason, admits, find_place, find_trial, is_covered, is_listed
 from ruleset.model import Device, Percent, Program, Release
 from ruleset.sheet import choose_reader
 from ruleset.version import NOT_INSTALLED, format_version
@@ -130,6 +130,11 @@ def explain(  # noqa: PLR0913, PLR0917 - evaluate's, and the document
     if program.taken_down:
         reason = Reason.GONE if installed == NOT_INSTALLED else Reason.REMOVE
     told = []
+    if around.trials is not None and program.id in around.trials:
+        trial = find_trial(program, around.trials)
+        told.append(_explain_trial(program, trial, around.trials[program.id], installed))
+        if told[0].verdict is Verdict.DECIDED and trial is not None:
+            decided, reason = trial, _decide(trial, asked)
     for release, author in zip(program.releases, document.releases, strict=True):
         who = list(_explain_who(release, author, asked))
         failed = _find_failure(release, author, asked, who)
@@ -148,6 +153,23 @@ def explain(  # noqa: PLR0913, PLR0917 - evaluate's, and the document
         now=now,
         releases=told,
     )
+
+
+def _explain_trial(
+    program: CompiledProgram, trial: CompiledRelease | None, version: int, installed: int
+) -> ReleaseExplanation:
+    """Step 2: what the device's trial of a program gives, as if it stood above all releases."""
+    path, given = "$.trials" if trial is None else trial.path, format_version(version)
+    failed = None
+    if trial is None:
+        failed = Failure(2, path, "trial", "in", [format_version(one) for one in program.trials], given, given)
+    elif installed > version:
+        seen = format_version(installed)
+        failed = Failure(2, path, "installed", "at most", [given], seen, seen)
+    verdict = Verdict.DECIDED if failed is None else Verdict.FAILED
+    if program.taken_down:
+        verdict = Verdict.UNREACHED
+    return ReleaseExplanation(TRIAL_ID, path, given, "live", verdict, failed, [])
 
 
 def _find_failure(release: CompiledRelease, author: Release, asked: _Asked, who: list[Part]) -> Failure | None:

@@ -6,13 +6,16 @@ from trust.claim import (
     Offer,
     PackageClaim,
     TransferClaim,
+    TrialClaim,
     read_unverified_package,
     sign_client,
     sign_offer,
     sign_package,
+    sign_trial,
     verify_client,
     verify_offer,
     verify_package,
+    verify_trial,
 )
 from trust.errors import ClaimError, KeyFormatError, RootError, SignatureError, TrustError, UnknownKeyError
 from trust.jws import sign, sign_detached, verify, verify_detached
@@ -49,6 +52,7 @@ __all__ = [
     "SignatureError",
     "Signer",
     "TransferClaim",
+    "TrialClaim",
     "TrustError",
     "UnknownKeyError",
     "add_root_signature",
@@ -66,9 +70,11 @@ __all__ = [
     "sign_detached",
     "sign_offer",
     "sign_package",
+    "sign_trial",
     "verify",
     "verify_client",
     "verify_detached",
     "verify_offer",
     "verify_package",
+    "verify_trial",
 ]

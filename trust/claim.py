@@ -14,6 +14,11 @@ from trust.token import read_unverified_token, sign_token, verify_token
 PACKAGE_TYPE = "graywave-package"
 OFFER_TYPE = "graywave-offer"
 CLIENT_TYPE = "graywave-client"
+TRIAL_TYPE = "graywave-trial"
+# Whoever needs more wants a release.
+MAX_TRIAL_USERS = 100
+# A token that has got lost gives its version away no longer than that, in seconds: 30 days.
+MAX_TRIAL_S = 30 * 86_400
 # Larger integers do not survive JSON in every language (RFC 8259, section 6).
 MAX_INTEGER = 2**53 - 1
 # A package has one full transfer and a few deltas; each is a look-up for every device.
@@ -29,6 +34,7 @@ Workspace = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}\Z")]
 Program = Annotated[str, Meta(pattern=r"^([0-9]{16}|[0-9]{8})\Z")]
 Version = Annotated[str, Meta(pattern=r"^[0-9]{1,5}(\.[0-9]{1,5}){0,3}\Z")]
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
+User = Annotated[str, Meta(min_length=1, max_length=256)]
 MaybeVersion = Annotated[str, Meta(pattern=r"^([0-9]{1,5}(\.[0-9]{1,5}){0,3})?\Z")]
 MaybeSha256 = Annotated[str, Meta(pattern=r"^([0-9a-f]{64})?\Z")]
 # http(s), a host name, and perhaps port and path: visible ASCII without userinfo, query and fragment.
@@ -100,6 +106,27 @@ class Offer(_Claim, frozen=True):
             raise ValueError(f"expected version, sha256 and transfers, and none of them with remove, got {self.action}")
         if self.expires <= self.issued:
             raise ValueError(f"expected expires after issued ({self.issued}), got {self.expires}")
+
+
+class TrialClaim(_Claim, frozen=True):
+    """The publisher's word: until `expires` (seconds) these users may have this version, before it is released.
+
+    `id` names the trial where it is told of; the token itself is shown nowhere.
+    """
+
+    workspace: Workspace
+    program: Program
+    version: Version
+    users: Annotated[tuple[User, ...], Meta(min_length=1, max_length=MAX_TRIAL_USERS)]
+    id: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{8,64}\Z")]
+    issued: Count
+    expires: Count
+
+    def __post_init__(self) -> None:
+        if not 0 < self.expires - self.issued <= MAX_TRIAL_S:
+            raise ValueError(
+                f"expected expires within {MAX_TRIAL_S} seconds after issued ({self.issued}), got {self.expires}"
+            )
 
 
 class ClientDefaults(_Claim, frozen=True):
@@ -174,6 +201,26 @@ def verify_offer(token: str, role: Role) -> Offer:
         ClaimError: a member is unknown, absent or out of its bounds.
     """
     return _decode(verify_token(token, role, OFFER_TYPE), Offer)
+
+
+def sign_trial(claim: TrialClaim, *signers: Signer) -> str:
+    """Returns the signed trial, a token with a signature of each signer.
+
+    Raises:
+        ClaimError: a member is out of its bounds.
+        SignatureError: no signer, or too many.
+    """
+    return _sign(claim, TRIAL_TYPE, signers)
+
+
+def verify_trial(token: str, role: Role) -> TrialClaim:
+    """Returns what enough keys of the role, which is `channel`, let some users try; its time is the caller's to judge.
+
+    Raises:
+        SignatureError: too few keys of the role have signed this as a trial.
+        ClaimError: a member is unknown, absent or out of its bounds.
+    """
+    return _decode(verify_token(token, role, TRIAL_TYPE), TrialClaim)
 
 
 def sign_client(claim: ClientClaim, *signers: Signer) -> str:

@@ -64,6 +64,11 @@ def test_what_a_document_needs(versions: int, kept: set[str]) -> None:
     assert list_needed(DOCUMENT, versions) == {name(text) for text in OF_RELEASES | kept}
 
 
+def test_what_trials_need() -> None:
+    """A version that trials may give keeps its files, though no release that goes on names it."""
+    assert list_needed({**DOCUMENT, "trials": ["2.1"]}, 0) == {name(text) for text in OF_RELEASES | {"2.1", "2.0-2.1"}}
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -74,6 +79,7 @@ def test_what_a_document_needs(versions: int, kept: set[str]) -> None:
         {"packages": {"1.0": {"transfers": [{"format": "zstd", "sha256": "AA" * 32}]}}, "releases": []},
         {"packages": {"one": package("zstd:1")}, "releases": []},
         {"packages": {}, "releases": [{"package": "1.0"}]},
+        {"packages": {}, "releases": [], "trials": ["1.0"]},
         {"packages": {"1.0": package("zstd:1")}, "releases": [{"package": "1.0", "state": "sleeping"}]},
     ],
 )

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from contract.oracle import Json
-from ruleset import Circumstances, Place
+from ruleset import Circumstances, Place, parse_version
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,4 +38,7 @@ def surround(lists: Json) -> Circumstances:
         {name: ListedAudience(users) for name, users in lists.get("audiences", {}).items()},
         {id_: ListedWindow(one["members"], one["is_open"]) for id_, one in lists.get("windows", {}).items()},
         lists.get("proven", False),
+        {program: parse_version(version) for program, version in lists["trials"].items()}
+        if lists.get("proven") and "trials" in lists
+        else None,
     )

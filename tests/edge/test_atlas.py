@@ -83,7 +83,7 @@ def test_damaged_database(path: Path, tmp_path: Path, caplog: pytest.LogCaptureF
     assert "cannot be looked up" in caplog.text
 
 
-def test_what_is_remembered(opened: Atlas, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     """Addresses are looked up once, as long as they are among the last that were asked for."""
     looked_up: list[str] = []
 
@@ -93,6 +93,7 @@ def test_what_is_remembered(opened: Atlas, monkeypatch: pytest.MonkeyPatch) -> N
             return HANGZHOU
 
     monkeypatch.setattr(atlas, "MAX_PLACES", 2)
+    opened = Atlas("en")
     monkeypatch.setattr(opened, "_reader", Reader())
     for last in "12131232":
         assert find(opened, f"192.0.2.{last}") == CHINA

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from edge.place import FORWARDED, MAX_HOPS, MAX_PEERS, NOWHERE, Address, Locator, Place, read_address, read_network
+from edge.place import FORWARDED, MAX_HOPS, MAX_JUDGED, NOWHERE, Address, Locator, Place, read_address, read_network
 from edge.sender import Sender
 from ruleset import Device
 
@@ -154,9 +154,9 @@ def test_chain_of_proxies_is_walked_so_far() -> None:
 def test_trust_is_remembered_within_bounds() -> None:
     """However many peers there are, only so many verdicts are kept."""
     locator = Locator(PROXIES, HEADERS, None)
-    for n in range(MAX_PEERS + 10):
+    for n in range(MAX_JUDGED + 10):
         locator.locate(make_device(), send(str(ip_address(n))))
-    assert len(locator._peers) == 10
+    assert len(locator._judged) == MAX_JUDGED
     assert locator.locate(make_device(), send(PROXY, city=b"Bonn")).city == "Bonn"
 
 

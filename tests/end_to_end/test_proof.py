@@ -3,7 +3,7 @@
 import re
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import pytest
 
 from tests.edge.passport import AUDIENCE, ISSUER, BackEnd
 from tests.end_to_end.town import PROGRAM, Host, Town, ask, eventually
+from trust import TrialClaim, sign_trial
 
 USER, DEVICE = "u-somebody-with-a-name", "d-somebodys-phone"
 ADMIN_TOKEN = "an-admin-token-of-the-tests"
@@ -55,13 +56,13 @@ def make_token(back_end: BackEnd) -> str:
     return back_end.sign(sub=USER, exp=int(time.time()) + 600).decode()
 
 
-def is_told(host: Host, workspace: str = "hand", **headers: str) -> bool:
-    """Whether somebody who says that he is USER is told of a release."""
+def is_told(host: Host, workspace: str = "hand", trials: Sequence[str] = (), **headers: str) -> str:
+    """The release that somebody is told of who says that he is USER, and has these trials; empty for none."""
     device = {"id": DEVICE, "platform": "android", "user": USER}
-    question = {"workspace": workspace, "device": device, "programs": {PROGRAM: ""}}
+    question = {"workspace": workspace, "device": device, "programs": {PROGRAM: ""}, "trials": trials}
     status, answer = ask(host.devices, "POST", "/v1/check", question, **headers)
     assert status == 200
-    return bool(answer["updates"])
+    return "".join(update["release"] for update in answer["updates"])
 
 
 def test_user_has_to_be_proven(proving_host: Host) -> None:
@@ -74,6 +75,21 @@ def test_user_has_to_be_proven(proving_host: Host) -> None:
     assert {name: text.partition(":")[0] for name, text in users.items()} == {"demo": "unproven", "hand": "proven"}
 
 
+def test_trial_of_a_proven_user(town: Town, proving_host: Host) -> None:
+    """A trial that the channel key has signed decides for a proven user, before what is released to him."""
+    release = {"id": "r1", "package": "3.0.0.0", "who": {"users": [USER]}}
+    town.hand.put(town.hand.seal(town.hand.make("3.0.0.0", releases=[release], trials=["3.0.0.0"])))
+    now = int(time.time())
+    claim = TrialClaim(
+        workspace="hand", program=PROGRAM, version="3.0", users=(USER,), id="8f0c2d1e", issued=now, expires=now + 600
+    )
+    trials = [sign_trial(claim, town.hand.key)]
+    token = f"Bearer {make_token(BACK_END)}"
+    eventually(lambda: is_told(proving_host, trials=trials, Authorization=token) == "trial")
+    assert is_told(proving_host, trials=trials) == ""
+    assert is_told(proving_host, Authorization=token) == "r1"
+
+
 def test_keys_are_rotated_without_a_restart(proving_host: Host, key_set: Path) -> None:
     """A new key file is in use soon in each worker, and the old key then proves nothing."""
     other = BackEnd(kid="next")
@@ -83,7 +99,7 @@ def test_keys_are_rotated_without_a_restart(proving_host: Host, key_set: Path) -
 
     def is_followed() -> bool:
         tokens = [make_token(back_end) for back_end in (other, BACK_END)]
-        told = [[is_told(proving_host, Authorization=f"Bearer {token}") for _ in range(8)] for token in tokens]
+        told = [[bool(is_told(proving_host, Authorization=f"Bearer {token}")) for _ in range(8)] for token in tokens]
         return told == [[True] * 8, [False] * 8]
 
     eventually(is_followed)

@@ -164,7 +164,8 @@ def lists() -> st.SearchStrategy[Json]:
             "audiences": st.dictionaries(st.sampled_from(AUDIENCES), st.lists(st.sampled_from(USERS), max_size=3)),
             "windows": st.dictionaries(st.sampled_from(WINDOWS), st.fixed_dictionaries(window)),
             "proven": st.booleans(),
-        }
+        },
+        optional={"trials": st.dictionaries(st.sampled_from([PROGRAM, "2021000000000002"]), versions, max_size=2)},
     )
 
 
@@ -230,6 +231,7 @@ def documents(draw: st.DrawFn) -> Json:
         "poll_after": draw(st.sampled_from([0, 1, 300, 86_400])),
         "taken_down": draw(st.sampled_from([False] * 9 + [True])),
         "packages": {version: publish_package(version) for version in packages},
+        "trials": draw(st.just([]) | st.lists(st.sampled_from(packages), max_size=2, unique=True)),
         "releases": [draw(releases(f"r{i}", packages)) for i in range(count)],
         "offers": publish_offers(packages),
     }

@@ -54,17 +54,30 @@ def test_explain_decides_as_evaluate(case: tuple[Json, Json, int], known: Json, 
     """The decision is evaluate's, what is above the deciding release failed, and each failure is one for the oracle."""
     document, question, now = case
     explained = explain_compiled(document, question, now, surround(known), refused)
-    assert [told.id for told in explained.releases] == [release["id"] for release in document["releases"]]
+    trial = check_trial(explained, document, known)
+    released = explained.releases[len(trial) :]
+    assert [told.id for told in released] == [release["id"] for release in document["releases"]]
     verdicts = [told.verdict for told in explained.releases]
     assert verdicts == sorted(verdicts, key=[Verdict.FAILED, Verdict.DECIDED, Verdict.UNREACHED].index)
     decided = [told.id for told in explained.releases if told.verdict is Verdict.DECIDED]
     assert decided == ([explained.release] if explained.release else [])
-    for told, release in zip(explained.releases, document["releases"], strict=True):
-        alone = document | {"releases": [release], "taken_down": False}
-        found = decide(alone, question, PROGRAM, now, known, refused)
+    alone = {**known, "trials": {}}
+    for told, release in zip(released, document["releases"], strict=True):
+        found = decide(document | {"releases": [release], "taken_down": False}, question, PROGRAM, now, alone, refused)
         assert (told.failed is None) == (found["release"] is not None)
         check_condition(told, release.get("when", []), question)
         check_who(told)
+
+
+def check_trial(explained: Explanation, document: Json, known: Json) -> list[ReleaseExplanation]:
+    """A proven user's trial of the program is told of first, and nobody else's; returns what is told."""
+    has_trial = known["proven"] and PROGRAM in known.get("trials", {})
+    told = [one for one in explained.releases if one.id == "trial"]
+    assert told == explained.releases[: int(has_trial)]
+    if told and told[0].failed is None:
+        keys = [parse_version(version) for version in document["trials"]]
+        assert parse_version(told[0].version) in keys
+    return told
 
 
 def check_condition(told: ReleaseExplanation, when: list[Json], question: Json) -> None:

@@ -395,7 +395,7 @@ def test_changes_by_the_clock_are_listed(compile_releases: Compile) -> None:
 
 def test_trials_name_packages(compile_releases: Compile) -> None:
     """What a trial may give has to be there."""
-    assert compile_releases({}, trials=["2"]).trials == {parse_version("2")}
+    assert compile_releases({}, trials=["2"]).trials.keys() == {parse_version("2")}
     assert refuse(compile_releases, {}, trials=["9.9"]) == "$.trials[0]: expected a version under $.packages, got '9.9'"
 
 

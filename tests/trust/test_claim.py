@@ -15,15 +15,18 @@ from trust import (
     Role,
     SignatureError,
     TransferClaim,
+    TrialClaim,
     UnknownKeyError,
     read_unverified_package,
     sign,
     sign_client,
     sign_offer,
     sign_package,
+    sign_trial,
     verify_client,
     verify_offer,
     verify_package,
+    verify_trial,
 )
 from trust.claim import (
     CLIENT_TYPE,
@@ -32,8 +35,11 @@ from trust.claim import (
     MAX_POLL_AFTER_S,
     MAX_PROGRAMS,
     MAX_TRANSFERS,
+    MAX_TRIAL_S,
+    MAX_TRIAL_USERS,
     OFFER_TYPE,
     PACKAGE_TYPE,
+    TRIAL_TYPE,
 )
 
 KEY = PrivateKey.generate()
@@ -62,6 +68,15 @@ CLIENT = ClientClaim(
     edges=("https://one.example", "http://10.0.0.7:8080/graywave"),
     domain="apps.example",
     defaults=ClientDefaults(poll_after=300, programs=("2021000000000001", "20210001")),
+)
+TRIAL = TrialClaim(
+    workspace="demo",
+    program="2021000000000001",
+    version="2.3.1.0",
+    users=("u-777", "u-778"),
+    id="8f0c2d1e",
+    issued=1_794_000_000,
+    expires=1_794_086_400,
 )
 REMOVE: dict[str, Any] = {"action": "remove", "version": "", "sha256": "", "transfers": []}
 
@@ -361,6 +376,53 @@ def test_client_claim_at_its_bounds() -> None:
     changes = {"edges": ["https://a"] * MAX_EDGES, "defaults": {"programs": ["20210001"] * MAX_PROGRAMS}}
     claim = read_client(client_json(**changes))
     assert (len(claim.edges), len(claim.defaults.programs)) == (MAX_EDGES, MAX_PROGRAMS)
+
+
+def test_trial_is_read_as_signed() -> None:
+    """A trial says who may have which version until when, and is of its own type."""
+    token = sign_trial(TRIAL, KEY)
+    assert verify_trial(token, ROLE) == TRIAL
+    with pytest.raises(SignatureError, match="expected typ 'graywave-offer'"):
+        verify_offer(token, ROLE)
+    with pytest.raises(SignatureError, match="expected typ 'graywave-trial'"):
+        verify_trial(sign_offer(OFFER, KEY), ROLE)
+    with pytest.raises(UnknownKeyError):
+        verify_trial(sign_trial(TRIAL, STRANGER), ROLE)
+
+
+@pytest.mark.parametrize(
+    ("changes", "where"),
+    [
+        ({"users": []}, "`$.users`"),
+        ({"users": ["u"] * (MAX_TRIAL_USERS + 1)}, "`$.users`"),
+        ({"users": [""]}, "`$.users[0]`"),
+        ({"users": ["u" * 257]}, "`$.users[0]`"),
+        ({"id": "short"}, "`$.id`"),
+        ({"id": "with blank"}, "`$.id`"),
+        ({"version": "2.*"}, "`$.version`"),
+        ({"program": "1"}, "`$.program`"),
+        ({"workspace": "Demo"}, "`$.workspace`"),
+        (
+            {"expires": 1_794_000_000},
+            "expected expires within 2592000 seconds after issued (1794000000), got 1794000000",
+        ),
+        ({"expires": 1_794_000_000 + MAX_TRIAL_S + 1}, "expected expires within 2592000 seconds"),
+        ({"release": "r1"}, "unknown field `release`"),
+    ],
+)
+def test_trial_is_strict(changes: dict[str, Any], where: str) -> None:
+    """A member that is unknown or out of bounds is named, however well signed."""
+    payload = msgspec.json.encode({**msgspec.to_builtins(TRIAL), **changes})
+    with pytest.raises(ClaimError) as caught:
+        verify_trial(sign(payload, KEY, TRIAL_TYPE), ROLE)
+    assert where in str(caught.value)
+
+
+def test_trial_at_its_bounds() -> None:
+    """As many users as are allowed, and as long a life, are read."""
+    users = tuple(f"u-{n}" for n in range(MAX_TRIAL_USERS))
+    longest = msgspec.structs.replace(TRIAL, users=users, expires=TRIAL.issued + MAX_TRIAL_S)
+    assert verify_trial(sign_trial(longest, KEY), ROLE) == longest
 
 
 def test_unverified_package_is_shown() -> None:

@@ -78,9 +78,15 @@ def digest() -> str:
 
 
 @pytest.fixture(scope="session")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def channel_key() -> PrivateKey:
+    """The key of every role of the root document, the channel's among them."""
+    return PrivateKey.generate()
+
+
+@pytest.fixture(scope="session")
+def root(channel_key: PrivateKey, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A root document."""
-    key = PrivateKey.generate()
+    key = channel_key
     path = tmp_path_factory.mktemp("wire") / "root.json"
     path.write_bytes(make_root("demo", ROOT_NUMBER, 2_000_000_000, {role: [key.public] for role in ROLES}, [key]))
     return path

@@ -121,6 +121,7 @@ class WireServer:
             workspace = Workspace("demo", {root: self._settings.workspaces["demo"].read_bytes()})
             workspace.apply(entries, Position(1, revision) if revision else NOWHERE)
             workspace.surround(around.audiences, around.windows)
+            workspace.around = around  # as if each device were proven that they say are
             workspace.hang(sets)
             self.rules.workspaces["demo"] = workspace
             self.rules.now = now

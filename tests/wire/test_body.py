@@ -56,7 +56,7 @@ ANSWERED = {
     "65,536 bytes": pad(MAX_BODY),
     "nested 100 deep": add_member(b'"x":' + b"[" * 100 + b"]" * 100),
     "duplicate keys, the last counts": b'{"workspace":"elsewhere","device":{"id":"a","platform":"ios"},' + QUESTION[1:],
-    "unknown members": add_member(b'"head":true,"trials":[{"a":null}]'),
+    "unknown members": add_member(b'"head":true,"more":[{"a":null}]'),
 }
 
 

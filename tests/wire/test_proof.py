@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 import pytest
 
-from edge import proof
+from edge.allowance import Allowance
 from edge.proof import Doubt, Prover
 from edge.reception import Reception
 from tests.edge.passport import NOW, USER, BackEnd
@@ -133,10 +133,10 @@ def test_token_that_comes_in_pieces(server: WireServer, prover: Prover) -> None:
     assert prover.proven == 1
 
 
-def test_too_many_new_tokens(server: WireServer, prover: Prover, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_new_tokens(server: WireServer, prover: Prover) -> None:
     """More new tokens than a second has time for are asked to retry; connections go on, and others are answered."""
     assert has_update(send(server, authorize(BACK_END.sign())))
-    monkeypatch.setattr(proof, "MAX_FRESH", 1)
+    prover._fresh = Allowance(0, "new proofs of users")
     with Client(server) as client:
         client.send(make_check(make_body(), authorize(BACK_END.sign(jti=1))))
         late = client.read()
