@@ -106,9 +106,10 @@ def is_covered(rule: CompiledRule, device: Device, now: int, around: Circumstanc
     percent = rule.percent
     if percent is not None:
         identity = user if percent.by_user else device.id
-        if identity and compute_hash(percent.salt, identity) < percent.find_limit(now):
+        limit = percent.find_limit(now) if percent.times else percent.limit
+        if identity and compute_hash(percent.salt, identity) < limit:
             return True
-    return is_listed(rule.audiences, user, around.audiences) if user and rule.audiences else False
+    return is_listed(rule.audiences, user, around.audiences) if rule.audiences and user else False
 
 
 def is_listed(names: Iterable[str], user: str, audiences: Mapping[str, Audience]) -> bool:
