@@ -6,7 +6,7 @@ Everything drawn is well formed and compiles, so that a property is about decisi
 import os
 from typing import Any
 
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from contract.oracle import bucket, fold, read_ends, read_version
@@ -15,9 +15,9 @@ Json = dict[str, Any]
 
 # `GRAYWAVE_EXAMPLES=100000` is the long run.
 EXAMPLES = int(os.environ.get("GRAYWAVE_EXAMPLES", "500"))
-# No deadline: a slow machine is not a wrong decision.
-thorough = settings(max_examples=EXAMPLES, deadline=None)
-quick = settings(max_examples=max(1, EXAMPLES // 5), deadline=None)
+# No deadline, and no haste in drawing: a slow machine is not a wrong decision.
+thorough = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+quick = settings(thorough, max_examples=max(1, EXAMPLES // 5))
 
 PROGRAM = "2021000000000001"
 DEVICES = ("device-1", "device-2", "device-431917", "设备-1")
