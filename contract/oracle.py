@@ -22,6 +22,7 @@ CONTEXT_ATTRIBUTES = (
     *("network", "city", "region", "country", "locale"),
 )
 NOTHING: Json = {}
+OPAQUE = "opaque"
 
 
 def decide(  # noqa: PLR0913, PLR0917 - what decides a check
@@ -79,7 +80,8 @@ def answer(  # noqa: PLR0913, PLR0917 - the same, and what an answer begins with
         root: the number of its root document.
         question: the device's question, well formed.
         now: seconds since 1970.
-        lists: as `decide` takes them; a window that would have to be asked gives no place here.
+        lists: as `decide` takes them, and `switches`, the published switch sets; a window that would have to be asked
+            gives no place here.
     """
     known = dict(documents) if isinstance(documents, Mapping) else {one["program"]: one for one in documents}
     updates, unknown, intervals = [], [], []
@@ -93,7 +95,7 @@ def answer(  # noqa: PLR0913, PLR0917 - the same, and what an answer begins with
             updates.append(update)
     poll_after = spread(min(intervals, default=POLL_AFTER_S), question["device"]["id"], now)
     whole = {"revision": revision, "root": root, "poll_after": poll_after, "updates": updates}
-    return {**whole, "unknown": unknown} if unknown else whole
+    return {**whole, **({"unknown": unknown} if unknown else {}), **_answer_switches(question, now, lists)}
 
 
 def fold(text: str) -> str:
@@ -396,6 +398,24 @@ def tell_flags(documents: Iterable[Json], context: Json, now: int, lists: Json =
         for key, switch in sorted(document.get("flags", {}).items()):
             told.append({"key": key, **_tell_switch(switch, decide_switch(switch, device, now, lists))})
     return told
+
+
+def _answer_switches(question: Json, now: int, lists: Json) -> Json:
+    """What a check's answer says of the switches that the device asks for, but for those that it has already.
+
+    A tag is whatever its server likes: here it is always the same, so that only a device that names it has them.
+    """
+    wanted = question.get("switches")
+    if not wanted or question.get("switches_etag") == OPAQUE:
+        return {}
+    device = {"tags": {}, **question["device"]}
+    told = {
+        key: _tell_switch(switch, decide_switch(switch, device, now, lists))
+        for document in lists.get("switches", [])
+        for key, switch in document.get("flags", {}).items()
+        if wanted is True or key in wanted
+    }
+    return {"switches": dict(sorted(told.items())), "switches_etag": OPAQUE}
 
 
 def _tell_switch(switch: Json, decision: Json) -> Json:

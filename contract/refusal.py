@@ -16,6 +16,7 @@ MAX_BODY_BYTES = 65_536
 MAX_STRING = 256
 MAX_PROGRAMS = 200
 MAX_TAGS = 64
+MAX_SWITCHES = 200
 MAX_TRIALS = 4
 MAX_TRIAL = 8_192
 PLATFORMS = ("android", "ios", "harmony")
@@ -61,6 +62,7 @@ def _find_fault(question: Any) -> str:
         _find_device_fault(question["device"])
         or _find_programs_fault(question["programs"])
         or ("" if _are_trials(question.get("trials")) else "bad_field")
+        or ("" if _are_switches(question) else "bad_field")
     )
 
 
@@ -119,3 +121,9 @@ def _are_tags(value: Any) -> bool:
         and len(value) <= MAX_TAGS
         and all(_is_short(name) and _is_short(tag) for name, tag in value.items())
     )
+
+
+def _are_switches(question: Any) -> bool:
+    wanted, tag = question.get("switches"), question.get("switches_etag")
+    is_list = isinstance(wanted, list) and len(wanted) <= MAX_SWITCHES and all(_is_short(key) for key in wanted)
+    return (wanted is None or isinstance(wanted, bool) or is_list) and (tag is None or _is_short(tag))

@@ -261,13 +261,25 @@ class Workspace:
                 if update is not None:
                     updates.append(update.by_base.get(installed, update.full))
         poll_after = spread_poll(DEFAULT_POLL_AFTER_S if base is None else base, device.id, now)
-        if updates or unknown:
-            return self._encode(poll_after, updates, unknown)
+        if updates or unknown or question.switches:
+            return self._encode(poll_after, updates, unknown, self._encode_switches(question, now, around))
         return self._idle.get(poll_after) or self._remember_idle(poll_after)
 
-    def _encode(self, poll_after: int, updates: list[bytes], unknown: list[str]) -> bytes:
-        tail = b'],"unknown":%b}' % orjson.dumps(unknown) if unknown else b"]}"
+    def _encode(self, poll_after: int, updates: list[bytes], unknown: list[str], switches: bytes = b"") -> bytes:
+        tail = b'],"unknown":%b%b}' % (orjson.dumps(unknown), switches) if unknown else b"]%b}" % switches
         return b'%b%d,"updates":[%b%b' % (self._prefix, poll_after, b",".join(updates), tail)
+
+    def _encode_switches(self, question: Question, now: int, around: Circumstances) -> bytes:
+        """The members with switches, each with its comma before it; nothing where the device has them already."""
+        wanted, board, device = question.switches, self.switches, question.device
+        if not wanted:
+            return b""
+        keys = () if wanted is True else wanted
+        tag = board.make_etag(device, now, keys)
+        if question.switches_etag == tag[1:-1].decode():
+            return b""
+        told = board.tell_some(keys, device, now, around) if keys else board.tell_all(device, now, around)
+        return b',"switches":{%b},"switches_etag":%b' % (b",".join([one.member for one in told]), tag)
 
     def _remember_idle(self, poll_after: int) -> bytes:
         if len(self._idle) >= MAX_IDLE_ANSWERS:

@@ -17,6 +17,8 @@ from ruleset import NOT_INSTALLED, Device, VersionError, parse_version
 MAX_PROGRAMS = 200
 # Each that is new costs a verification.
 MAX_TRIALS = 4
+# Each is looked up; who wants more asks for all.
+MAX_SWITCH_KEYS = 200
 TrialToken = Annotated[str, Meta(max_length=MAX_TRIAL_CHARS)]
 # How many version texts are remembered; made-up ones cost a parse each and never more memory than this.
 MAX_REMEMBERED = 16_384
@@ -25,13 +27,16 @@ MAX_REMEMBERED = 16_384
 class Question(Struct, frozen=True, gc=False):
     """What a device asks: its workspace, itself, and each program with the version it has (empty for none).
 
-    `trials` are tokens that give its user versions which are not out yet.
+    `trials` are tokens that give its user versions which are not out yet. `switches` are the keys of those that it
+    wants, True for all, and `switches_etag` is the tag of those that it has.
     """
 
     workspace: Text
     device: Device
     programs: Annotated[dict[Text, Text], Meta(min_length=1, max_length=MAX_PROGRAMS)]
     trials: Annotated[list[TrialToken], Meta(max_length=MAX_TRIALS)] | None = None
+    switches: bool | Annotated[list[Text], Meta(max_length=MAX_SWITCH_KEYS)] | None = None
+    switches_etag: Text | None = None
 
 
 class _Versions(dict[str, int]):

@@ -145,6 +145,13 @@ class Board:
         set_, face = found
         return _tell(face, device, set_.gather(device), now, around)
 
+    def tell_some(self, keys: Iterable[str], device: Device, now: int, around: Circumstances) -> Iterator[Told]:
+        """Yields what a device is told of the switches of some keys; those that there are not are left out."""
+        for key in dict.fromkeys(keys):
+            told = self.tell(key, device, now, around)
+            if told is not None:
+                yield told
+
     def tell_all(self, device: Device, now: int, around: Circumstances) -> Iterator[Told]:
         """Yields what a device is told of all switches; those that are the same for everybody come joined."""
         yield from self._fixed

@@ -230,6 +230,8 @@ BAD: list[tuple[str, str, object]] = [
     ("answer", "updates/0/transfers/1/from", "1.0"),
     ("answer", "updates/0/transfers/0/from", ABSENT),
     ("answer", "updates/1/version", "1.0"),
+    ("answer", "switches", {}),
+    ("answer", "switches_etag", "a"),
     ("report", "events", []),
     ("report", "events/0/nonce", ABSENT),
     ("report", "events/0/outcome", "exploded"),

@@ -304,6 +304,31 @@ def split(server: WireServer, sent: bytes, at: int) -> list[Answer]:
         return client.read_all()
 
 
+def ask_in_check(server: WireServer, **members: Any) -> Json:
+    """What a check tells that asks for switches."""
+    question = {"workspace": "demo", "device": {"id": USER, "platform": "ios", "user": USER}, "programs": {"1": ""}}
+    return send_for_json(server, make_check(orjson.dumps({**question, **members})))[1]
+
+
+def test_switches_in_a_check(app: WireServer) -> None:
+    """A check tells what OFREP tells; who names the tag is told neither of the two members, and of other keys both."""
+    told = ask_in_check(app, switches=True)
+    _, whole = send_for_json(app, make_bulk({"targetingKey": USER, "platform": "ios"}))
+    assert told["switches"] == {flag.pop("key"): flag for flag in whole["flags"]}
+    assert list(told)[-2:] == ["switches", "switches_etag"]
+    again = ask_in_check(app, switches=True, switches_etag=told["switches_etag"])
+    assert again == {name: value for name, value in told.items() if not name.startswith("switches")}
+    some = ask_in_check(app, switches=["old"], switches_etag=told["switches_etag"])
+    assert list(some["switches"]) == ["old"]
+    assert "switches" not in ask_in_check(app, switches=["old"], switches_etag=some["switches_etag"])
+
+
+def test_user_of_switches_in_a_check_has_to_be_proven(app: WireServer, prover: Prover) -> None:
+    """Where users have to be proven, one that is not is nobody here, too."""
+    assert ask_in_check(app, switches=[KEY])["switches"][KEY]["value"] is False
+    assert prover.proven == 0
+
+
 def test_is_counted(app: WireServer) -> None:
     """Questions, and those that were answered with 304; errors are among the refusals."""
     counters = app.counters

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from contract.oracle import OPAQUE, Json
 from contract.vector import Vector, load_vectors
 from tests.contract.lists import surround
 from tests.wire.client import ask, make_check
@@ -16,7 +17,14 @@ def test_answers_as_the_contract_says(both: dict[str, WireServer], vector: Vecto
     """Status and answer, or code, are those of the vector; both sides say the same bytes."""
     check = make_check(vector.body)
     for server in both.values():
-        server.publish(vector.documents, vector.revision, vector.root, vector.now, surround(vector.lists))
+        server.publish(
+            vector.documents,
+            vector.revision,
+            vector.root,
+            vector.now,
+            surround(vector.lists),
+            switches=vector.lists.get("switches", ()),
+        )
     try:
         (lane,), (plain,) = ask(both["lane"], check), ask(both["plain"], check)
     finally:
@@ -24,4 +32,9 @@ def test_answers_as_the_contract_says(both: dict[str, WireServer], vector: Vecto
             publish_usual(server)
     assert lane == plain
     assert (lane.status, lane.type, lane.code) == (vector.status, "application/json", vector.code)
-    assert vector.answer is None or json.loads(lane.body) == vector.answer
+    assert vector.answer is None or hide_tag(json.loads(lane.body)) == vector.answer
+
+
+def hide_tag(answer: Json) -> Json:
+    """An answer with the oracle's tag in the place of the server's."""
+    return {**answer, "switches_etag": OPAQUE} if answer.get("switches_etag") else answer
