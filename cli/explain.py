@@ -26,6 +26,7 @@ _NOTHING: Final = "nothing"
 @click.command(short_help="Say why a device gets what it gets.")
 @click.argument("program")
 @click.option("--installed", default="", metavar="VERSION", help="The version that the device has.  [default: none]")
+@click.option("--trial", default="", metavar="VERSION", help="The version that a trial of the user gives.")
 @click.option("--revision", type=click.IntRange(1), help="By this earlier revision of the program's document.")
 @click.option(
     "--at",
@@ -40,7 +41,7 @@ _NOTHING: Final = "nothing"
 @take_json
 @take_home
 def explain(  # noqa: PLR0913, PLR0917 - a command's options
-    program: str, installed: str, revision: int | None, at: int | None, workspace: str, device: Device,
+    program: str, installed: str, trial: str, revision: int | None, at: int | None, workspace: str, device: Device,
     admin_url: str | None, admin_token: Path | None, url: str | None, token_file: Path | None, home: Home, *,
     as_json: bool,
 ) -> None:  # fmt: skip
@@ -51,6 +52,8 @@ def explain(  # noqa: PLR0913, PLR0917 - a command's options
     question: dict[str, Any] = {
         "workspace": workspace, "program": program, "device": tell_device(device), "installed": installed,
     }  # fmt: skip
+    if trial:
+        question["trial"] = trial
     if at is not None:
         question["at"] = at
     if revision is not None:

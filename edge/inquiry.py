@@ -58,7 +58,8 @@ class ExplainQuestion(Struct, frozen=True, forbid_unknown_fields=True):
     """Why a device gets what it gets of one program.
 
     `document` is another document than the host's own, in the published form. `proven` says whether the user is proven;
-    where it is absent, the user is in workspaces that want proof. Without `at` it is asked as of now.
+    where it is absent, the user is in workspaces that want proof. Without `at` it is asked as of now. `trial` is the
+    version that a trial of the user gives; who is not proven has none.
     """
 
     workspace: Text
@@ -67,6 +68,7 @@ class ExplainQuestion(Struct, frozen=True, forbid_unknown_fields=True):
     installed: Text = ""
     at: Time | None = None
     proven: bool | None = None
+    trial: Text = ""
     document: msgspec.Raw = msgspec.Raw()
 
 
@@ -151,6 +153,8 @@ class Inquiry:
         around = self._find_around(question.workspace, is_proven=question.proven)
         loaded = self._load(question.workspace, question.program, bytes(question.document))
         installed = _read_installed(question.installed, "$.installed")
+        if question.trial and around.is_proven:
+            around = replace(around, trials={question.program: _read_installed(question.trial, "$.trial")})
         now = int(self._clock()) if question.at is None else question.at
         device = self._identify(question.device, question.workspace, around)
         explained = explain(loaded.compiled, loaded.document, device, installed, now, around)

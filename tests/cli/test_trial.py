@@ -3,6 +3,7 @@
 import itertools
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -99,3 +100,16 @@ def test_asking_with_tokens(graywave: Run, program: str, tmp_path: Path) -> None
     assert "cannot read the token: " in graywave(*words).stderr
     (tmp_path / "proof").write_text("one\ntwo")
     assert "expected one line in" in graywave(*words).stderr
+
+
+def test_explained_with_a_trial(graywave: Run, program: str) -> None:
+    """Explain takes the version that a trial gives, and tells nothing of it where users are not proven."""
+    assert graywave("trial", program, "1.0.0", "--user", "u-1").exit_code == 0
+    told = eventually(lambda: read_explanation(graywave, program))
+    assert [release["id"] for release in told["releases"]] == ["r1"]
+
+
+def read_explanation(graywave: Run, program: str) -> dict[str, Any]:
+    """What an edge explains, as soon as it has the program."""
+    result = graywave("explain", program, "--trial", "1.0.0", "--device", "user=u-1", "--json")
+    return dict(json.loads(result.stdout)) if result.exit_code == 0 else {}

@@ -160,7 +160,7 @@ def test_status_says_whose_users_are_proven(host: Host, state: State) -> None:
     host._proven = {"shop": Path("keys.json")}
     status: Any = host.tell_status(BEAT)
     assert status["users"] == {
-        WORKSPACE: "unproven: user ids are taken as devices say them",
+        WORKSPACE: "unproven: user ids are taken as devices say them, and trials give nothing",
         "shop": "proven: a user id counts where a token of the back end names it",
     }
 

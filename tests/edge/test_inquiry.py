@@ -3,7 +3,7 @@
 import asyncio
 import io
 import mmap
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import orjson
@@ -50,7 +50,7 @@ class List:
         return Place.OPEN
 
 
-def write(cache: Cache, *releases: Json, program: str = PROGRAM, revision: int = 1) -> None:
+def write(cache: Cache, *releases: Json, program: str = PROGRAM, revision: int = 1, trials: Sequence[str] = ()) -> None:
     """Publishes releases of versions 1.0.0.0 and 2.0.0.0."""
     versions = ("1.0.0.0", "2.0.0.0")
     document = make_document(
@@ -58,6 +58,7 @@ def write(cache: Cache, *releases: Json, program: str = PROGRAM, revision: int =
         program=program,
         packages={version: make_package() for version in versions},
         releases=[{"id": f"r{i}", "package": "1.0.0.0", **release} for i, release in enumerate(releases)],
+        trials=list(trials),
         offers={"expires": NOW + 1, "install": dict.fromkeys(versions, "offer")},
     )
     name = DocumentName("program", program)
@@ -153,6 +154,24 @@ async def test_where_users_are_proven(
     _, many = await ask("/v1/evaluate", programs={PROGRAM: ""}, users=["u-1"], device=DEVICE, proven=proven)
     assert many["results"][0]["user"] == "u-1"
     assert many["results"][0]["programs"][PROGRAM]["reason"] == reason
+
+
+async def test_a_trial_is_explained(ask: Ask, cache: Cache) -> None:
+    """What a trial gives to a proven user is told first, and nobody else has one."""
+    write(cache, {}, trials=["2.0.0.0"])
+    status, told = await ask("/v1/explain", program=PROGRAM, device=DEVICE, proven=True, trial="2.0")
+    assert (status, told["release"], told["version"], told["reason"]) == (200, "trial", "2.0.0.0", "install")
+    assert [(one["id"], one["verdict"]) for one in told["releases"]] == [("trial", "decided"), ("r0", "unreached")]
+    status, told = await ask("/v1/explain", program=PROGRAM, device=DEVICE, proven=True, trial="1.0")
+    assert (status, told["release"]) == (200, "r0")
+    assert told["releases"][0]["failed"] == {
+        "step": 2, "path": "$.trials", "attribute": "trial", "op": "in", "asked": ["2.0.0.0"], "said": "1.0.0.0",
+        "seen": "1.0.0.0",
+    }  # fmt: skip
+    status, told = await ask("/v1/explain", program=PROGRAM, device=DEVICE, trial="2.0")
+    assert (status, told["release"], len(told["releases"])) == (200, "r0", 1)
+    status, told = await ask("/v1/explain", program=PROGRAM, device=DEVICE, proven=True, trial="two")
+    assert (status, told["error"]["path"]) == (400, "$.trial")
 
 
 async def test_many_users_are_evaluated(ask: Ask, cache: Cache) -> None:

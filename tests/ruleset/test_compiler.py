@@ -262,6 +262,12 @@ def test_differences_and_wholes_are_compiled(compile_releases: Compile, make_pac
     assert compile_releases({}, packages={"2": make_package(transfers=[difference, TRANSFER])}).live[0].version > 0
 
 
+def test_no_release_is_called_trial(compile_releases: Compile) -> None:
+    """The id of whatever trials give is nobody else's."""
+    message = refuse(compile_releases, {"id": "r"}, {"id": "trial", "state": "ended"})
+    assert message == "$.releases[1].id: expected another id than 'trial', which trials have"
+
+
 def test_a_release_id_is_given_once(compile_releases: Compile) -> None:
     """The second release of an id is refused, whatever the state of the first."""
     message = refuse(compile_releases, {"id": "r"}, {"id": "s", "state": "ended"}, {"id": "s"})
