@@ -164,8 +164,13 @@ class Feed:
             EpochError: it is of a later epoch than the root.
             SourceError: the head's fields are not those that were signed.
         """
+        found = await self.read_signed()
+        return found[0] if found else None
+
+    async def read_signed(self) -> tuple[Head, bytes] | None:
+        """Returns the head, and the bytes that were signed, for keeping them; raises as `read_head`."""
         found = await self.find_head()
-        return open_head(found, self._trusted, self._workspace, self._epoch) if found else None
+        return (open_head(found, self._trusted, self._workspace, self._epoch), found.signed) if found else None
 
     async def find_head(self) -> FoundHead | None:
         """Returns what lies there as the head, believed or not; None where nothing does. Raises LinkError.

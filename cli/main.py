@@ -33,6 +33,7 @@ COMMANDS: Final = {
     "client": ("cli.client", "client"),
     "edge": ("cli.serve", "edge"),
     "publisher": ("cli.serve", "publisher"),
+    "republish": ("cli.republish", "republish"),
     "reference": ("cli.reference", "reference"),
 }
 

@@ -63,6 +63,7 @@ CREATE TABLE IF NOT EXISTS root (
     workspace TEXT NOT NULL, number INTEGER NOT NULL, row INTEGER NOT NULL UNIQUE, document BLOB NOT NULL,
     digest BLOB NOT NULL, PRIMARY KEY (workspace, number)
 );
+CREATE TABLE IF NOT EXISTS head (workspace TEXT PRIMARY KEY, signed BLOB NOT NULL);
 PRAGMA user_version = 2;
 COMMIT;
 """
@@ -200,6 +201,20 @@ class Cache:
             ]
             self._db.executemany("INSERT INTO root VALUES (?, ?, ?, ?, ?)", rows)
 
+    def read_head(self, workspace: str) -> bytes:
+        """Returns the signed head that this host came to last, as it lay in Redis; empty where there is none."""
+        found = self._read("SELECT signed FROM head WHERE workspace = ?", workspace)
+        return found[0][0] if found else b""
+
+    def write_head(self, workspace: str, signed: bytes) -> None:
+        """Keeps the signed head of a position that the workspace has come to, so that Redis can be refilled from here.
+
+        Raises:
+            CacheError: the disk does not take it; the one before stays.
+        """
+        with _using(self.path), self._db:
+            self._db.execute("REPLACE INTO head VALUES (?, ?)", (workspace, signed))
+
     def read_last_row(self) -> int:
         """Returns the number of the row that was written last."""
         with _using(self.path):
@@ -284,6 +299,23 @@ class CacheReader:
         except (OSError, sqlite3.Error) as error:
             _log.error("%s cannot be read: %s", self._path, error)
             return Batch([], {}, {}, after)
+
+    def read_head(self, workspace: str) -> bytes:
+        """Returns a workspace's signed head; empty where there is none, or the file is of an edge that kept none.
+
+        Raises:
+            CacheError, CacheDamageError: the file cannot be read.
+        """
+        with _using(self._path):
+            try:
+                self._open()
+            except OSError as error:
+                raise CacheError(f"{self._path} cannot be used: {error}") from error
+            assert self._db is not None  # noqa: S101 - _open has raised otherwise
+            if not self._db.execute("SELECT 1 FROM sqlite_master WHERE name = 'head'").fetchone():
+                return b""
+            found = self._db.execute("SELECT signed FROM head WHERE workspace = ?", (workspace,)).fetchone()
+            return bytes(found[0]) if found else b""
 
     def _open(self) -> None:
         self.close()

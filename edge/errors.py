@@ -63,3 +63,7 @@ class RefusedError(EdgeError):
     def body(self) -> bytes:
         """The JSON body: `{"error":{"code":…,"message":…}}`."""
         return orjson.dumps({"error": {"code": self.code, "message": self.message}})
+
+
+class RefillError(EdgeError):
+    """A host's file, or a Redis, is not such that one could be refilled from the other: its operator must act."""

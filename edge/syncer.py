@@ -137,6 +137,7 @@ class WorkspaceSync:
     ) -> None:
         self._name = name
         self._written = cache.read_roots(name)
+        self._head = cache.read_head(name)
         self._chain = pinned.follow(self._written)
         self._feed = feed
         self._cache = cache
@@ -224,7 +225,7 @@ class WorkspaceSync:
         """Takes what is new; returns what is wrong with the source, empty where nothing is."""
         await self._follow_roots()
         state = self.state
-        head = await self._feed.read_head()
+        head, signed = await self._feed.read_signed() or (None, b"")
         state.standing = judge_head(state.position, head)
         if head is None or state.standing is Standing.OLDER:
             return f"redis is {state.standing}: serving what is here, {state.position}"
@@ -236,9 +237,16 @@ class WorkspaceSync:
             # What was refused may have been mended where it lies, or be readable for a newer edge.
             names = [DocumentName(refusal["kind"], refusal["id"]) for refusal in state.refused]
             await self._take(random.sample(names, min(len(names), CHUNK)), head.position)
+        self._keep_head(signed)
         if head.expires <= time.time():
             return f"the head has expired: no publisher has signed one since {head.issued}"
         return ""
+
+    def _keep_head(self, signed: bytes) -> None:
+        """Keeps the head that this host has come to: it is signed anew every hour, and workers need not know."""
+        if signed != self._head:
+            self._cache.write_head(self._name, signed)
+            self._head = signed
 
     async def _follow_roots(self) -> None:
         """Takes the roots that follow, before anything that their keys may have signed; a bad one is told, and left."""
