@@ -31,6 +31,7 @@ from channel.head import (
 from channel.keys import DocumentName, Keys
 from channel.link import check_policy, connect
 from channel.publish import Conflict, Published, SealedDocument, Sender, Taken
+from channel.window import Answer, Asked, Known, Neighbour, Silences, Stand, Windows
 
 __all__ = [
     "DOCUMENT_TYPE",
@@ -39,6 +40,8 @@ __all__ = [
     "HEAD_TYPE",
     "MAX_COUNTER",
     "NOWHERE",
+    "Answer",
+    "Asked",
     "Change",
     "Changes",
     "ChannelError",
@@ -52,19 +55,24 @@ __all__ = [
     "Hint",
     "KeyNameError",
     "Keys",
+    "Known",
     "LinkAwayError",
     "LinkError",
     "LinkRefusedError",
     "LogCut",
+    "Neighbour",
     "OversizedError",
     "Patience",
     "Position",
     "Published",
     "SealedDocument",
     "Sender",
+    "Silences",
     "SourceError",
+    "Stand",
     "Standing",
     "Taken",
+    "Windows",
     "check_epoch",
     "check_policy",
     "connect",

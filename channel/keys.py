@@ -92,6 +92,18 @@ class Keys:
         """What each host has applied: a hash."""
         return f"{self.prefix}:edges"
 
+    @property
+    def windows(self) -> str:
+        """The fence of all windows: a hash of the generation, the hosts, and each window's count."""
+        return f"{self.prefix}:windows"
+
+    def window(self, id_: str, lineage: str = "0") -> str:
+        """The members of a window in the order of their admission: a sorted set.
+
+        Another lineage begins where members were found whom hosts have left behind; those are asked no more.
+        """
+        return f"{self.prefix}:window:{id_}" + ("" if lineage == "0" else f":{lineage}")
+
     def document(self, name: DocumentName) -> str:
         """The key of a document's envelope."""
         return f"{self.prefix}:doc:{name}"

@@ -5,7 +5,6 @@ What is in the envelopes, and which of them to publish, is not known here.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import cast
 
 from redis.asyncio import Redis
@@ -14,6 +13,7 @@ from channel.errors import LinkRefusedError
 from channel.head import MAX_FIELD_BYTES, FoundHead, Position
 from channel.keys import DocumentName, Keys
 from channel.link import reach
+from channel.script import read_script
 from trust.root import MAX_ROOT_BYTES
 
 # How many changes a reader may be behind without loading the whole index, in entries of the log.
@@ -60,10 +60,10 @@ class Sender:
 
     def __init__(self, client: Redis, workspace: str) -> None:
         self._keys = Keys.of(workspace)
-        self._publish = client.register_script(_read_script("publish.lua"))
-        self._restore = client.register_script(_read_script("restore.lua"))
-        self._discard = client.register_script(_read_script("discard.lua"))
-        self._root = client.register_script(_read_script("root.lua"))
+        self._publish = client.register_script(read_script("publish.lua"))
+        self._restore = client.register_script(read_script("restore.lua"))
+        self._discard = client.register_script(read_script("discard.lua"))
+        self._root = client.register_script(read_script("root.lua"))
 
     async def put_root(self, number: int, document: bytes, instead_of: bytes = b"") -> Published | Taken:
         """Puts a root document in its place if that is empty, has these very bytes, or those that it is to replace.
@@ -140,7 +140,3 @@ def _read_reply(reply: object) -> Published | Conflict:
         raise LinkRefusedError(f"expected three numbers from the script, got {reply!r}")
     done, epoch, revision = cast("list[int]", reply)
     return Published() if done else Conflict(Position(epoch, revision))
-
-
-def _read_script(name: str) -> str:
-    return files("channel").joinpath(name).read_text("utf-8")

@@ -18,6 +18,7 @@ from edge.cache import Cache
 from edge.errors import CacheError
 from edge.guard import Guard
 from edge.metrics import FIELDS, read_page
+from edge.steward import WindowsState
 from edge.syncer import State
 from edge.tally import Tally
 
@@ -27,6 +28,7 @@ FRESH_S = 5
 LAG_S = 1.0
 _GAUGES = (
     "broken_audiences",
+    "keyless_windows",
     "connections",
     "cursor",
     "ready",
@@ -45,6 +47,9 @@ _STATE_GAUGES: Final[Mapping[str, Callable[[State], int]]] = {
     "broken_audience_documents": lambda state: state.table.broken,
     "source_problem": lambda state: int(bool(state.problem)),
     "head_expires_timestamp_seconds": lambda state: state.head_expires,
+    "windows_closed": lambda state: int(not state.windows.is_open),
+    "windows_waiting_for_hosts": lambda state: len(state.windows.stand.needed) if state.windows.stand else 0,
+    "windows_put_back": lambda state: state.windows.put_back,
     "root": lambda state: state.root.number,
     "root_problem": lambda state: int(bool(state.root_problem)),
     "root_expires_timestamp_seconds": lambda state: state.root.expires,
@@ -161,6 +166,7 @@ def _tell_state(state: State, now: float) -> dict[str, object]:
             "expires": state.root.expires,
             "problem": state.root_problem,
         },
+        "windows": _tell_windows(state.windows, now),
         "refused": state.list_refused(),
         "waiting": state.list_waiting(),
         "audiences": {name: _tell_audience(opened) for name, opened in sorted(state.table.opened.items())},
@@ -177,6 +183,21 @@ def _tell_audience(opened: Opened) -> dict[str, object]:
         "patterns": len(document.patterns),
         "removed": document.removed,
         "problem": opened.problem,
+    }
+
+
+def _tell_windows(windows: WindowsState, now: float) -> dict[str, object]:
+    """How the windows stand: `problem` says why this host admits nobody now, `waiting_for` who has to come back."""
+    stand = windows.stand
+    return {
+        "host": windows.host,
+        "admits": windows.is_open,
+        "problem": windows.problem,
+        "asked_s_ago": round(now - windows.beat_at, 1) if windows.beat_at else None,
+        "generation": stand.generation if stand else 0,
+        "waiting_for": list(stand.needed) if stand else [],
+        "hosts": sorted(stand.hosts) if stand else [],
+        "members": stand.windows if stand else {},
     }
 
 

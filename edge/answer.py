@@ -3,7 +3,8 @@
 An entry is immutable and replaced whole. Nothing between looking the programs up and returning the bytes may await.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
+from typing import NamedTuple
 
 import orjson
 from msgspec import Struct
@@ -21,6 +22,9 @@ from ruleset import (
     Audience,
     Circumstances,
     CompiledProgram,
+    CompiledRelease,
+    Decision,
+    Device,
     DocumentError,
     Package,
     Program,
@@ -34,11 +38,12 @@ from ruleset import (
     parse_version,
     spread_poll,
 )
+from ruleset.compiler import CompiledWindow
 
 # An answer with nothing to do is one of few: remembered by its poll interval, which base and spread decide.
 MAX_IDLE_ANSWERS = 4_096
 
-_CURRENT, _NO_RELEASE = Reason.CURRENT, Reason.NO_RELEASE
+_CURRENT, _NO_RELEASE, _ASK = Reason.CURRENT, Reason.NO_RELEASE, Reason.ASK
 
 
 class Update(Struct, frozen=True, gc=False):
@@ -61,6 +66,7 @@ class Entry(CompiledProgram, frozen=True, gc=False):
     updates: dict[tuple[str, Reason], Update]
     position: Position
     packages: dict[str, Packed]
+    windows: tuple[CompiledWindow, ...]
 
 
 def compile_entry(document: Program, sheet: Sheet | None = None) -> Entry:
@@ -83,6 +89,7 @@ def compile_entry(document: Program, sheet: Sheet | None = None) -> Entry:
         updates=updates,
         position=position,
         packages=find_packages(document),
+        windows=tuple(release.window for release in program.live if release.window is not None),
     )
 
 
@@ -142,6 +149,35 @@ def _encode_with_transfers(head: dict[str, object], package: Package, base: int)
 def _tell_transfer(transfer: Transfer) -> dict[str, object]:
     base = {"from": transfer.base} if transfer.base else {}
     return {"format": transfer.format, **base, "url": transfer.url, "size": transfer.size, "sha256": transfer.sha256}
+
+
+class Ask(NamedTuple):
+    """Somebody for whom a window has to be asked."""
+
+    window: str
+    identity: str
+
+
+class Unanswered(Struct, frozen=True, gc=False):
+    """A check that has no answer before some windows were asked; `now` is the time of its arrival, in seconds."""
+
+    workspace: "Workspace"
+    question: Question
+    now: int
+    is_proven: bool
+    asks: list[Ask]
+
+    def answer_again(self, refused: Container[str]) -> "bytes | Unanswered":
+        """Returns the answer after windows were asked; `refused` are the ids of those that had no place."""
+        return self.workspace.answer(self.question, self.now, is_proven=self.is_proven, refused=refused)
+
+    def give_up(self, refused: Container[str] = ()) -> bytes:
+        """Returns the answer without any place that is not known by now."""
+        answer = self.workspace.answer(
+            self.question, self.now, is_proven=self.is_proven, refused=refused, can_wait=False
+        )
+        assert isinstance(answer, bytes)  # noqa: S101 - who cannot wait asks for nothing
+        return answer
 
 
 class Workspace:
@@ -228,13 +264,23 @@ class Workspace:
         self._prefix = b'{"revision":%d,"root":%d,"poll_after":' % (position.revision, self.root)
         self._idle: dict[int, bytes] = {}
 
-    def answer(self, question: Question, now: int, *, is_proven: bool = False) -> bytes:
-        """Returns the JSON answer to a question at a time in seconds.
+    def answer(  # noqa: C901 - one loop; a call more would cost each check 0.1 us
+        self,
+        question: Question,
+        now: int,
+        *,
+        is_proven: bool = False,
+        refused: Container[str] = (),
+        can_wait: bool = True,
+    ) -> bytes | Unanswered:
+        """Returns the JSON answer to a question at a time in seconds, or what has to be asked before.
 
         Args:
             question: what the device asks.
             now: seconds since 1970.
             is_proven: whether the device's user was proven.
+            refused: the ids of windows that were asked for this device and had no place.
+            can_wait: False for an answer now, where what would have to be asked has no place.
 
         Raises:
             RefusedError: `bad_field`, an installed version that is none; `overloaded`, too many trials that are new.
@@ -246,6 +292,7 @@ class Workspace:
         base: int | None = None
         updates: list[bytes] = []
         unknown: list[str] = []
+        asks: list[Ask] | None = None
         for program, version in question.programs.items():
             installed = VERSIONS[version]
             entry = entries.get(program)
@@ -255,11 +302,19 @@ class Workspace:
             poll_after = entry.poll_after if now >= entry.urgent_until else entry.urgent_poll_after
             if base is None or poll_after < base:
                 base = poll_after
-            release, reason = evaluate(entry, device, installed, now, around)
+            release, reason = evaluate(entry, device, installed, now, around, refused)
             if reason is not _CURRENT and reason is not _NO_RELEASE and now < entry.offers_expire:
+                if reason is _ASK:
+                    if can_wait:
+                        asks = asks or []
+                        asks.append(_make_ask(release, device))
+                        continue
+                    release, reason = _decide_without(entry, device, installed, now, around, refused)
                 update = entry.updates.get(("" if release is None else release.path, reason))
                 if update is not None:
                     updates.append(update.by_base.get(installed, update.full))
+        if asks:
+            return Unanswered(self, question, now, is_proven, asks)
         poll_after = spread_poll(DEFAULT_POLL_AFTER_S if base is None else base, device.id, now)
         if updates or unknown or question.switches:
             return self._encode(poll_after, updates, unknown, self._encode_switches(question, now, around))
@@ -286,3 +341,22 @@ class Workspace:
             self._idle.clear()
         answer = self._idle[poll_after] = self._encode(poll_after, [], [])
         return answer
+
+
+def _make_ask(release: CompiledRelease | None, device: Device) -> Ask:
+    assert release is not None  # noqa: S101 - `ask` is said of a release's window
+    assert release.window is not None  # noqa: S101
+    identity = device.user if release.window.proven else device.id
+    return Ask(release.window.id, identity or "")
+
+
+def _decide_without(  # noqa: PLR0913, PLR0917 - the same as evaluate's
+    entry: Entry, device: Device, installed: int, now: int, around: Circumstances, refused: Container[str]
+) -> Decision:
+    """Decides without any place that would have to be asked for; as many windows as a document has at most."""
+    without = {window.id for window in entry.windows if window.id in refused}
+    while True:
+        release, reason = evaluate(entry, device, installed, now, around, without)
+        if reason is not _ASK:
+            return release, reason
+        without.add(_make_ask(release, device).window)

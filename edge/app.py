@@ -12,6 +12,7 @@ from typing import Final
 from aiohttp import HttpVersion10, HttpVersion11, StreamReader, web
 from aiohttp.typedefs import Handler as RequestHandlerFunction
 
+from edge.answer import Unanswered
 from edge.body import MAX_BODY_BYTES
 from edge.connection import Connections, FullError, name_peer
 from edge.errors import RETRY_AFTER_S, RefusedError
@@ -310,10 +311,25 @@ async def _read(request: web.Request) -> bytes:
     return body
 
 
+async def _wait(rules: Rules, unanswered: Unanswered) -> bytes:
+    """Returns the answer to a check that has to ask windows first."""
+    told: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+    def tell(answer: bytes) -> None:
+        if not told.done():  # else its client has gone
+            told.set_result(answer)
+
+    answer = rules.asker.ask(unanswered, tell)
+    return await told if answer is None else answer
+
+
 async def _check(request: web.Request) -> web.Response:
     body = await _read(request)
     rules = request.app[_RULES]
-    return web.Response(body=rules.check(body, rules.now, _describe(request, rules.wanted)), content_type=JSON)
+    answer = rules.check(body, rules.now, _describe(request, rules.wanted))
+    if isinstance(answer, Unanswered):
+        answer = await _wait(rules, answer)
+    return web.Response(body=answer, content_type=JSON)
 
 
 async def _answer_all_flags(request: web.Request) -> web.Response:

@@ -3,12 +3,13 @@
 It knows no transport: a head's few deciding fields and a body come in, a status and bytes go out.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Protocol
 
 from msgspec.structs import replace
 
 from channel import NOWHERE
-from edge.answer import Workspace
+from edge.answer import Unanswered, Workspace
 from edge.body import MAX_BODY_BYTES
 from edge.cors import ORIGIN, Cors
 from edge.errors import RefusedError
@@ -26,8 +27,27 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 MAX_LENGTH_DIGITS = 19
 
 
+class Asker(Protocol):
+    """Whoever asks windows for checks that cannot be answered without."""
+
+    def ask(self, unanswered: Unanswered, tell: Callable[[bytes], None]) -> bytes | None:
+        """Returns the answer where it need not wait; else None, and calls `tell` with it, once, later."""
+
+
+class _Nobody:
+    """Asks nobody: who is not known has no place."""
+
+    __slots__ = ()
+
+    def ask(self, unanswered: Unanswered, tell: Callable[[bytes], None]) -> bytes:  # noqa: ARG002 - as every asker's
+        """Returns the answer."""
+        return unanswered.give_up()
+
+
 class Rules:
     """What a worker answers from: its workspaces by name, the second it is, whether it serves, and its counters.
+
+    `asker` asks windows for checks that meet one.
 
     `reception` is there where a setting asks for more than devices say of themselves: proof of users, places.
     `cors` is there where answers may be shown to web pages. `wanted` are the fields of a head that the two want to see,
@@ -37,7 +57,18 @@ class Rules:
     The one mutable reference of a worker: the syncer's changes go in by `Workspace.apply`, checks only read.
     """
 
-    __slots__ = ("cors", "counters", "now", "ready", "reception", "sample_at", "sampler", "wanted", "workspaces")
+    __slots__ = (
+        "asker",
+        "cors",
+        "counters",
+        "now",
+        "ready",
+        "reception",
+        "sample_at",
+        "sampler",
+        "wanted",
+        "workspaces",
+    )
 
     def __init__(
         self,
@@ -48,6 +79,7 @@ class Rules:
     ) -> None:
         self.workspaces = dict(workspaces)
         self.attend(reception, cors)
+        self.asker: Asker = _Nobody()
         self.ready = False
         self.now = 0
         self.counters = counters
@@ -59,8 +91,8 @@ class Rules:
         self.reception, self.cors = reception, cors
         self.wanted = (*(reception.wanted if reception else ()), *((ORIGIN,) if cors else ()))
 
-    def check(self, body: bytes, now: int, sender: Sender = NOBODY) -> bytes:
-        """Returns the answer to the body of a check.
+    def check(self, body: bytes, now: int, sender: Sender = NOBODY) -> bytes | Unanswered:
+        """Returns the answer to the body of a check, or what has to be asked before.
 
         Args:
             body: as it came.

@@ -8,8 +8,10 @@ where each head ends, and so knows where each message begins; what a head says i
 import asyncio
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final, cast
 
+from edge.answer import Unanswered
 from edge.connection import Connections, FullError, name_peer
 from edge.cors import ORIGIN
 from edge.errors import RefusedError
@@ -45,6 +47,7 @@ class Lane(asyncio.Protocol):
         "_hand_over",
         "_held",
         "_is_paused",
+        "_is_waiting",
         "_needed",
         "_peer",
         "_reader",
@@ -72,7 +75,7 @@ class Lane(asyncio.Protocol):
         self._held = b""
         self._needed = 0
         self._peer: str | None = None
-        self._continued = self._is_paused = False
+        self._continued = self._is_paused = self._is_waiting = False
         self._retired = connections.is_draining
         self._transport: asyncio.Transport = cast("asyncio.Transport", None)
         self.deadline = self.life_end = 0.0
@@ -97,7 +100,8 @@ class Lane(asyncio.Protocol):
     def resume_writing(self) -> None:
         """The client has read its answers."""
         self._is_paused = False
-        self._transport.resume_reading()
+        if not self._is_waiting:
+            self._transport.resume_reading()
 
     def expire(self) -> None:
         """Ends a connection that took too long."""
@@ -106,7 +110,7 @@ class Lane(asyncio.Protocol):
     def retire(self) -> None:
         """Ends the connection: now where no message has begun, else with its answer."""
         self._retired = True
-        if not self._held:
+        if not (self._held or self._is_waiting):
             self._transport.close()
 
     def data_received(self, data: bytes) -> None:
@@ -152,7 +156,7 @@ class Lane(asyncio.Protocol):
             wanted = self._rules.wanted
             sender = self._describe(data[begin:end], wanted) if wanted else NOBODY
             if not self._answer(data[start:stop], sender, keeps_alive and not self._retired):
-                return b""
+                return data[stop:] if self._is_waiting else b""
             begin = stop
         return b""
 
@@ -191,12 +195,20 @@ class Lane(asyncio.Protocol):
         return Sender(find_fields(head, wanted), self._peer)
 
     def _answer(self, body: bytes, sender: Sender, keeps_alive: bool) -> bool:  # noqa: FBT001 - of the message being answered
-        """Answers one check; says whether the connection goes on."""
+        """Answers one check; says whether the next one can be answered now."""
         rules = self._rules
         self._needed, self._continued = 0, False
         self.deadline = self._connections.idle_deadline
         try:
-            response = self._writer.write_ok(rules.check(body, rules.now, sender), keeps_alive)
+            answer = rules.check(body, rules.now, sender)
+            if isinstance(answer, Unanswered):
+                told = rules.asker.ask(answer, partial(self._tell, sender, keeps_alive))
+                if told is None:
+                    self._is_waiting = True
+                    self._transport.pause_reading()
+                    return False
+                answer = told
+            response = self._writer.write_ok(answer, keeps_alive)
         except RefusedError as error:
             rules.counters.refused += 1
             response = self._writer.write_refusal(error, keeps_alive)
@@ -221,6 +233,25 @@ class Lane(asyncio.Protocol):
         """The response as a web page may see it, where its origin may."""
         cors = self._rules.cors
         return add_lines(response, cors.find_lines(sender.find_one(ORIGIN))) if cors else response
+
+    def _tell(self, sender: Sender, keeps_alive: bool, answer: bytes) -> None:  # noqa: FBT001 - of the message that has waited
+        """Answers the check that has waited, and goes on with what has come behind it."""
+        self._is_waiting = False
+        transport, held = self._transport, self._held
+        if transport.is_closing():  # nobody is there any more
+            return
+        self._held = b""
+        self.deadline = self._connections.idle_deadline
+        keeps_alive = keeps_alive and not self._retired
+        response = self._writer.write_ok(answer, keeps_alive)
+        transport.write(response if sender is NOBODY else self._open(response, sender))
+        if not keeps_alive:
+            transport.close()
+            return
+        if not self._is_paused:
+            transport.resume_reading()
+        if held:
+            self.data_received(held)
 
     def _refuse(self, error: RefusedError) -> bytes:
         """Refuses a message after which nothing on the connection can be trusted."""

@@ -9,14 +9,14 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import uvloop
 from aiohttp import web
 
-from channel import Feed
+from channel import Feed, Windows, connect
 from edge import parent
 from edge.admin import Host, make_admin
 from edge.atlas import open_database
@@ -27,11 +27,14 @@ from edge.errors import CacheError
 from edge.file import Store
 from edge.guard import Guard, TokenFileError
 from edge.inquiry import Inquiry
+from edge.journal import JournalKeeper
+from edge.ledger import JOURNAL_FILE, Ledger, LedgerError, find_folder, read_host
 from edge.library import Library, Source
 from edge.metrics import keep_beating, open_page
 from edge.proof import KeySetError, read_key_set
 from edge.sample import MARK, Reservoir
 from edge.settings import EdgeSettings, read_settings
+from edge.steward import Steward
 from edge.syncer import WorkspaceSync
 from edge.tally import MAX_PAGE_BYTES, Tally
 from edge.worker import Worker
@@ -47,6 +50,8 @@ ADMIN_STOP_S = 1.0
 # How often the tasks of a stopping syncer are cancelled, in seconds: Python 3.11's `wait_for`, in redis-py, swallows
 # a cancellation that comes together with an answer.
 CANCEL_EVERY_S = 0.2
+# How long Redis may take to answer a host's sign of life, in seconds.
+BEAT_PATIENCE_S = 5.0
 
 _log = logging.getLogger("graywave.edge")
 
@@ -117,6 +122,9 @@ async def _run_syncer(settings: EdgeSettings, spec: Mapping[str, Any]) -> None:
         name: _make_sync(name, path, settings, cache, library, wake) for name, path in settings.workspaces.items()
     }
     states = {name: sync.state for name, sync in syncs.items()}
+    stewards = dict(_make_stewards(settings))
+    for name, steward in stewards.items():
+        states[name].windows = steward.state
     host = Host([open_page(page) for page in spec["pages"]], states, cache, tally, settings.proof_keys)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -133,15 +141,38 @@ async def _run_syncer(settings: EdgeSettings, spec: Mapping[str, Any]) -> None:
     await web.SockSite(runner, socket.socket(fileno=spec["admin"])).start()
     tasks = [asyncio.create_task(work) for work in (library.run(), *(sync.run() for sync in syncs.values()))]
     tasks.append(asyncio.create_task(keep_beating(open_page(spec["page"]))))
+    tasks += [asyncio.create_task(steward.run()) for steward in stewards.values()]
     for task in tasks:
         task.add_done_callback(lambda _: stop.set())  # none ends by itself: what fails here begins anew
     await stop.wait()
     await runner.cleanup()
     await _end_all()
+    await _leave(stewards.values(), is_last=host.is_draining)
     cache.close()
     for task in tasks:
         if not task.cancelled():
             task.result()
+
+
+def _make_stewards(settings: EdgeSettings) -> Iterator[tuple[str, Steward]]:
+    """A host whose data folder cannot be written has none: it admits nobody, and answers all the same."""
+    try:
+        host = read_host(settings.data)
+        for name in settings.workspaces:
+            folder = find_folder(settings.data, name)
+            ledger = Ledger(folder)
+            windows = Windows(connect(settings.redis, BEAT_PATIENCE_S, name), name)
+            yield name, Steward(name, host, windows, ledger, JournalKeeper(folder / JOURNAL_FILE))
+    except (LedgerError, OSError) as error:
+        _log.error("no places in windows: %s", error)
+
+
+async def _leave(stewards: Iterable[Steward], *, is_last: bool) -> None:
+    """The workers have ended before the syncer, where the whole host stops; where it alone ends, it comes back."""
+    for steward in stewards:
+        if is_last:
+            await steward.leave()
+        await steward.close()
 
 
 async def _end_all() -> None:

@@ -32,6 +32,12 @@ FIELDS: Final = (
     "changes",
     "broken_rows",
     "broken_audiences",
+    "window_asked",
+    "window_admitted",
+    "window_refused",
+    "window_expired",
+    "window_fenced",
+    "keyless_windows",
     "cursor",
     "load_us",
     "proven",
@@ -56,6 +62,12 @@ class Counters:
     `connections` is how many are open now; `load_us` is how long loading took at the start, in microseconds;
     `proof_keys_problem` is how many key files could not be read anew, `place_database_problem` 1 where its file could
     not; `broken_audiences` is how many hold nobody, because their key is unknown or their file cannot be used.
+
+    `keyless_windows` is how many windows are under a fingerprint key that this host has not.
+
+    `window_asked` are the questions for a place that went to Redis, `window_admitted` the places given,
+    `window_refused` who got none, `window_expired` the checks that were answered without waiting for Redis any longer,
+    and `window_fenced` the questions that met a Redis, or a host, that may tell nobody of a place.
 
     `proven` are checks with a user that was proven, `proofs_refused` those with a token that proved nothing, and
     `proofs_verified` the signatures that were verified for them.
@@ -86,6 +98,12 @@ class Counters:
     changes: int
     broken_rows: int
     broken_audiences: int
+    window_asked: int
+    window_admitted: int
+    window_refused: int
+    window_expired: int
+    window_fenced: int
+    keyless_windows: int
     cursor: int
     load_us: int
     proven: int

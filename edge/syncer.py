@@ -37,6 +37,7 @@ from edge.chain import Chain
 from edge.errors import CacheDamageError, CacheError
 from edge.kind import AUDIENCE, find_kind
 from edge.library import File, Library, Need
+from edge.steward import WindowsState
 from ruleset import AudienceDocument, DocumentError, parse_audience
 from trust import Root, RootError
 
@@ -64,6 +65,7 @@ class State:
     `refused` has what was not taken, with reasons; those that begin with WAITING are of documents whose file is on its
     way. `table` has the audiences that were taken, as the workers open them.
     `root` is the newest root that is believed, `root_problem` what is wrong with the one that should follow it.
+    `windows` is how its windows stand, which the steward keeps.
     `looked_at` is in seconds of the monotonic clock, `head_expires` since 1970.
     """
 
@@ -76,6 +78,7 @@ class State:
     looked_at: float = 0.0
     head_expires: int = 0
     refused: list[dict[str, str]] = field(default_factory=list)
+    windows: WindowsState = field(default_factory=WindowsState)
 
     def list_refused(self) -> list[dict[str, str]]:
         """Returns the documents that were not taken because something is wrong with them."""

@@ -1,6 +1,7 @@
 """A worker: answers devices on one socket from what it has in memory, and follows the host's edge.db.
 
-It knows neither Redis nor signatures: the syncer has verified what stands in the file.
+It knows no signatures: the syncer has verified what stands in the file. Of Redis it knows nothing but that windows are
+asked there, by `edge.asker`; every other check is answered without.
 """
 
 import asyncio
@@ -24,6 +25,7 @@ from channel import DocumentName, Position
 from channel.envelope import cut_payload
 from edge.answer import Entry, Workspace, compile_entry
 from edge.app import Handler, make_app
+from edge.asker import Asker
 from edge.atlas import Atlas
 from edge.audience import Opener, Table
 from edge.cache import Batch, CacheReader, Row
@@ -210,11 +212,19 @@ class Worker:
         """Loads, serves until SIGTERM, then ends in good order."""
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self._stop.set)
-        opener = Opener(self._settings.data, read_keys(self._settings.fingerprint_keys))
-        follower = Follower(CacheReader(self._settings.data), self._rules, opener, self._copy_counters)
+        keys = read_keys(self._settings.fingerprint_keys)
+        opener = Opener(self._settings.data, keys)
+        asker = Asker.open(self._settings, self._rules.workspaces, keys, self._counters)
+        self._rules.asker = asker
+
+        def note() -> None:
+            asker.follow()
+            self._copy_counters()
+
+        follower = Follower(CacheReader(self._settings.data), self._rules, opener, note)
         # Ticking begins before loading, so that a long load is not taken for a hung worker.
-        self._tick(follower)
-        tasks = [self._start(self._keep_ticking(follower))]
+        self._tick(follower, asker)
+        tasks = [self._start(self._keep_ticking(follower, asker))]
         await self._load(follower)
         self._listen_for_wake(follower)
         tasks.append(self._start(follower.follow()))
@@ -232,6 +242,7 @@ class Worker:
         server.close()
         await self._drain()
         await runner.cleanup()
+        await asker.close()
         await _end(tasks)
 
     def _start(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
@@ -277,12 +288,12 @@ class Worker:
 
         return serve_lane if self._settings.lane else serve_plain
 
-    async def _keep_ticking(self, follower: Follower) -> None:
+    async def _keep_ticking(self, follower: Follower, asker: Asker) -> None:
         while True:
             await asyncio.sleep(TICK_S - time.time() % TICK_S)
-            self._tick(follower)
+            self._tick(follower, asker)
 
-    def _tick(self, follower: Follower) -> None:
+    def _tick(self, follower: Follower, asker: Asker) -> None:
         now = time.time()
         self._rules.tick(int(now))
         self._writer.tick(int(now))
@@ -293,6 +304,7 @@ class Worker:
         self._copy_counters()
         self._outbox.send(self._wake)
         self._rules.sampler.send(self._wake)
+        asker.tick()
         follower.look()
 
     def _look_at_atlas(self) -> None:

@@ -15,18 +15,23 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from channel import (
     DOCUMENT_TYPE,
     NOWHERE,
+    Answer,
+    Asked,
     Change,
     Changes,
     DocumentName,
     Feed,
     Hint,
     Keys,
+    Known,
     LinkAwayError,
     Patience,
     Position,
     Published,
     SealedDocument,
     Sender,
+    Silences,
+    Windows,
     check_policy,
     connect,
     encode_head,
@@ -215,15 +220,17 @@ async def test_users_may_do_nothing_else(guarded: Server, request: pytest.Fixtur
 
 
 async def test_edges_write_what_windows_need(guarded: Server) -> None:
-    """An edge may keep the windows, and by a script too."""
-    client = connect(name_user(guarded, "edge"), 2)
-    script = client.register_script(
-        "redis.call('INFO', 'server') redis.call('TIME') redis.call('HSET', KEYS[1], 'run', '1')"
-        " redis.call('HDEL', KEYS[1], 'run') redis.call('HGETALL', KEYS[1]) redis.call('ZADD', KEYS[2], 1, 'a')"
-        " redis.call('ZSCORE', KEYS[2], 'a') redis.call('ZCARD', KEYS[2]) return redis.call('ZRANGE', KEYS[2], 0, 1)"
-    )
-    assert await script(keys=["gw:{demo}:windows", "gw:{demo}:window:5e"]) == [b"a"]
-    await client.aclose()
+    """An edge may keep the windows: admit, copy, and give back."""
+    windows = Windows(connect(name_user(guarded, "edge"), 2), WORKSPACE, Silences(settle_s=0))
+    entry = (await windows.beat("host-a", Known(), "")).entry
+    assert await windows.give_back(entry, "00000000000000aa", [7])
+    stand = await windows.beat("host-a", Known(), entry)
+    asked = Asked("00000000000000aa", 2, 0, 1 << 40, 9, [7, 8])
+    assert await windows.admit("host-a", entry, [asked]) == [[Answer.MEMBER, Answer.ADMITTED]]
+    assert await windows.copy(stand, "00000000000000aa", 0) == [7]
+    assert not (await windows.beat("host-a", Known(9, "another", "1", ()), entry)).is_open
+    await windows.beat("host-a", Known(), "", leaves=True)
+    await windows.close()
 
 
 async def test_users_files_differ_in_what_6_2_cannot_say() -> None:

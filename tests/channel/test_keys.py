@@ -14,6 +14,9 @@ def test_keys_are_the_contracts() -> None:
     assert keys.changed == "gw:{wallet-prod}:changed"
     assert keys.edges == "gw:{wallet-prod}:edges"
     assert keys.document(DocumentName("program", "p1")) == "gw:{wallet-prod}:doc:program:p1"
+    assert keys.windows == "gw:{wallet-prod}:windows"
+    assert [keys.window("5e"), keys.window("5e", "0")] == ["gw:{wallet-prod}:window:5e"] * 2
+    assert keys.window("5e", "8") == "gw:{wallet-prod}:window:5e:8"
 
 
 @pytest.mark.parametrize("name", ["a", "0", "a-b", "a" * 63])

@@ -10,12 +10,13 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient
 
-from channel import NOWHERE, DocumentName, Position
+from channel import NOWHERE, DocumentName, Neighbour, Position, Stand
 from edge.admin import FRESH_S, LAG_S, Host, make_admin
 from edge.audience import Opener, Table
 from edge.cache import Cache, Refusal
 from edge.guard import Guard
 from edge.metrics import PAGE_BYTES, Counters
+from edge.steward import WindowsState
 from edge.syncer import WAITING, State
 from edge.tally import Tally
 from ruleset import parse_audience
@@ -122,6 +123,8 @@ def test_status_tells_all(host: Host, state: State) -> None:
     waiting = {"kind": "audience", "id": "qa", "position": "1-5", "reason": f"{WAITING}status 404"}
     state.refused = [forged, waiting]
     state.table.put({"qa": parse_audience(orjson.dumps(make_audience(build_file("u-1"), patterns=["qa-*"])))})
+    stand = Stand(False, 3, "3:run", "1.5", ("host-b",), {"host-b": Neighbour(1.0, True)}, {"00000000000000aa": 7})  # noqa: FBT003
+    state.windows = WindowsState("host-a", stand, "waiting", BEAT - 1.5)
     status: Any = host.tell_status(BEAT)
     assert (status["ready"], status["unready"]) == (True, [])
     assert status["syncer"]["pid"] > 0
@@ -138,6 +141,16 @@ def test_status_tells_all(host: Host, state: State) -> None:
             "looked_s_ago": 2.5,
             "head_expires": 9_000,
             "root": {"number": 3, "epoch": 1, "expires": ROOT.expires, "problem": "root 4 refused"},
+            "windows": {
+                "host": "host-a",
+                "admits": False,
+                "problem": "waiting",
+                "asked_s_ago": 1.5,
+                "generation": 3,
+                "waiting_for": ["host-b"],
+                "hosts": ["host-b"],
+                "members": {"00000000000000aa": 7},
+            },
             "refused": [forged],
             "waiting": [waiting],
             "audiences": {
@@ -169,6 +182,8 @@ def test_status_before_the_first_look(host: Host) -> None:
     """What was never looked at has no age."""
     status: Any = host.tell_status(BEAT)
     assert status["workspaces"][WORKSPACE]["looked_s_ago"] is None
+    assert status["workspaces"][WORKSPACE]["windows"]["asked_s_ago"] is None
+    assert status["workspaces"][WORKSPACE]["windows"]["members"] == {}
 
 
 def test_metrics_have_types_and_labels(host: Host, state: State) -> None:
@@ -197,6 +212,12 @@ def test_metrics_have_types_and_labels(host: Host, state: State) -> None:
         'graywave_edge_source_problem{workspace="demo"} 1',
         "# TYPE graywave_edge_head_expires_timestamp_seconds gauge",
         'graywave_edge_head_expires_timestamp_seconds{workspace="demo"} 9000',
+        "# TYPE graywave_edge_windows_closed gauge",
+        'graywave_edge_windows_closed{workspace="demo"} 1',
+        "# TYPE graywave_edge_windows_waiting_for_hosts gauge",
+        'graywave_edge_windows_waiting_for_hosts{workspace="demo"} 0',
+        "# TYPE graywave_edge_windows_put_back gauge",
+        'graywave_edge_windows_put_back{workspace="demo"} 0',
         "# TYPE graywave_edge_root gauge",
         'graywave_edge_root{workspace="demo"} 3',
         "# TYPE graywave_edge_root_problem gauge",
