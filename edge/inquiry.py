@@ -29,9 +29,11 @@ from ruleset import (
     MAX_DOCUMENT_BYTES,
     Circumstances,
     CompiledProgram,
+    CompiledRelease,
     Device,
     DocumentError,
     Program,
+    Reason,
     compile_program,
     evaluate,
     explain,
@@ -121,7 +123,7 @@ class Inquiry:
 
     Args:
         cache: the host's edge.db.
-        surround: returns the lists that are known of a workspace; there is none that this host does not serve.
+        surround: returns the lists of a workspace that decide a program, as they are known here.
         workspaces: those that this host serves.
         reservoir: the sample of the questions that were asked here.
         proven: the workspaces whose users have to be proven.
@@ -131,7 +133,7 @@ class Inquiry:
     def __init__(  # noqa: PLR0913, PLR0917 - it brings all of these together
         self,
         cache: Cache,
-        surround: Callable[[str], Circumstances],
+        surround: Callable[[str, CompiledProgram], Circumstances],
         workspaces: Container[str],
         reservoir: Reservoir,
         proven: Container[str] = (),
@@ -150,13 +152,14 @@ class Inquiry:
 
     async def _explain(self, body: bytes) -> dict[str, Any]:
         question = _decode(body, _explain_decoder)
-        around = self._find_around(question.workspace, is_proven=question.proven)
+        self._check_workspace(question.workspace)
         loaded = self._load(question.workspace, question.program, bytes(question.document))
+        around = self._find_around(question, loaded.compiled)
         installed = _read_installed(question.installed, "$.installed")
         if question.trial and around.is_proven:
             around = replace(around, trials={question.program: _read_installed(question.trial, "$.trial")})
         now = int(self._clock()) if question.at is None else question.at
-        device = self._identify(question.device, question.workspace, around)
+        device = self._identify(question.device, question.workspace, is_proven=around.is_proven)
         explained = explain(loaded.compiled, loaded.document, device, installed, now, around)
         document = loaded.document
         return {
@@ -178,29 +181,27 @@ class Inquiry:
 
     async def _evaluate(self, body: bytes) -> dict[str, Any]:
         question = _decode(body, _evaluate_decoder)
-        around = self._find_around(question.workspace, is_proven=question.proven)
+        workspace = self._check_workspace(question.workspace)
         asked = list(_list_devices(question))
-        devices = [self._identify(device, question.workspace, around) for device in asked]
+        is_proven = self._is_proven(question)
+        devices = [self._identify(device, workspace, is_proven=is_proven) for device in asked]
         now = int(self._clock()) if question.at is None else question.at
         results: list[dict[str, Any]] = [_name_device(device, question) for device in asked]
         for program, version in question.programs.items():
             installed = _read_installed(version, f"$.programs[{program!r}]")
-            compiled = self._load(question.workspace, program).compiled
+            compiled = self._load(workspace, program).compiled
+            around = self._find_around(question, compiled)
             for start in range(0, len(devices), SLICE):
                 await asyncio.sleep(0)
                 for i, device in enumerate(devices[start : start + SLICE], start):
-                    release, reason = evaluate(compiled, device, installed, now, around)
-                    told = {} if release is None else {"version": format_version(release.version)}
-                    results[i]["programs"][program] = {
-                        "release": None if release is None else release.id,
-                        "reason": reason,
-                        **told,
-                    }
-        return {"workspace": question.workspace, "at": now, "proven": around.is_proven, "results": results}
+                    results[i]["programs"][program] = _tell(*evaluate(compiled, device, installed, now, around))
+        return {"workspace": workspace, "at": now, "proven": is_proven, "results": results}
 
-    def _find_around(self, workspace: str, *, is_proven: bool | None) -> Circumstances:
-        around = self._surround(self._check_workspace(workspace))
-        return replace(around, is_proven=workspace in self._proven if is_proven is None else is_proven)
+    def _is_proven(self, question: "ExplainQuestion | EvaluateQuestion") -> bool:
+        return question.workspace in self._proven if question.proven is None else question.proven
+
+    def _find_around(self, question: "ExplainQuestion | EvaluateQuestion", program: CompiledProgram) -> Circumstances:
+        return replace(self._surround(question.workspace, program), is_proven=self._is_proven(question))
 
     def _check_workspace(self, workspace: str) -> str:
         if workspace not in self._workspaces:
@@ -208,9 +209,9 @@ class Inquiry:
             raise InquiryError(HTTPStatus.NOT_FOUND, "unknown_workspace", message, "$.workspace")
         return workspace
 
-    def _identify(self, device: Device, workspace: str, around: Circumstances) -> Device:
+    def _identify(self, device: Device, workspace: str, *, is_proven: bool) -> Device:
         """As at a check: where users have to be proven, one who is not does not count."""
-        return replace(device, user=None) if workspace in self._proven and not around.is_proven else device
+        return replace(device, user=None) if workspace in self._proven and not is_proven else device
 
     def _load(self, workspace: str, program: str, given: bytes = b"") -> _Loaded:
         path = "$.document" if given else "$.program"
@@ -309,6 +310,12 @@ def _make_devices(users: Iterable[str], facts: Mapping[str, Any]) -> Iterator[De
             yield msgspec.convert({"id": user, **facts, "user": user}, Device)
         except msgspec.ValidationError as error:
             raise _locate(str(error), "$.device") from None
+
+
+def _tell(release: CompiledRelease | None, reason: Reason) -> dict[str, Any]:
+    if release is None:
+        return {"release": None, "reason": reason}
+    return {"release": release.id, "reason": reason, "version": format_version(release.version)}
 
 
 def _name_device(device: Device, question: EvaluateQuestion) -> dict[str, Any]:

@@ -35,10 +35,10 @@ from edge.proof import KeySetError, read_key_set
 from edge.sample import MARK, Reservoir
 from edge.settings import EdgeSettings, read_settings
 from edge.steward import Steward
-from edge.syncer import WorkspaceSync
+from edge.syncer import State, WorkspaceSync
 from edge.tally import MAX_PAGE_BYTES, Tally
 from edge.worker import Worker
-from ruleset import Circumstances
+from ruleset import Circumstances, CompiledProgram
 from settings import SettingsError
 from settings.address import split_address
 from settings.key import read_keys
@@ -132,9 +132,8 @@ async def _run_syncer(settings: EdgeSettings, spec: Mapping[str, Any]) -> None:
         loop.add_reader(each, _hear, each, tally, reservoir)
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     loop.add_signal_handler(signal.SIGUSR1, setattr, host, "is_draining", True)  # noqa: FBT003 - setattr's own
-    inquiry = Inquiry(
-        cache, lambda name: Circumstances(states[name].table.audiences, {}), states, reservoir, settings.proof_keys
-    )
+    surround = _make_surround(states, stewards, read_keys(settings.fingerprint_keys))
+    inquiry = Inquiry(cache, surround, states, reservoir, settings.proof_keys)
     admin = make_admin(host, Guard.read(settings.admin_token_file), inquiry.list_routes())
     runner = web.AppRunner(admin, access_log=None, shutdown_timeout=ADMIN_STOP_S)
     await runner.setup()
@@ -173,6 +172,20 @@ async def _leave(stewards: Iterable[Steward], *, is_last: bool) -> None:
         if is_last:
             await steward.leave()
         await steward.close()
+
+
+def _make_surround(
+    states: Mapping[str, State], stewards: Mapping[str, Steward], keys: Mapping[str, bytes]
+) -> Callable[[str, CompiledProgram], Circumstances]:
+    """What tells the lists that decide a program, as this process knows them."""
+
+    def surround(workspace: str, program: CompiledProgram) -> Circumstances:
+        steward = stewards.get(workspace)
+        rules = [release.window for release in program.live if release.window is not None]
+        windows = steward.know(rules, keys) if steward else {}
+        return Circumstances(states[workspace].table.audiences, windows)
+
+    return surround
 
 
 async def _end_all() -> None:

@@ -8,7 +8,7 @@ members are written, then up to when they were copied.
 import asyncio
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,6 +16,9 @@ from channel import ChannelError, Known, LinkAwayError, Stand, Windows
 from edge.errors import EdgeError
 from edge.journal import Given, JournalKeeper
 from edge.ledger import Ledger
+from edge.window import KEYLESS, HostWindow
+from ruleset import Window
+from ruleset.compiler import CompiledWindow
 
 BEAT_S: Final = 1.0
 # Without windows there is nothing to copy; that this host was there is still written now and then, for its neighbours.
@@ -67,6 +70,24 @@ class Steward:
         self._copied: dict[str, int] = {}
         self._written_at = float("-inf")
         self.state = WindowsState(host, problem="redis was not asked yet")
+
+    def know(self, rules: Iterable[CompiledWindow], keys: Mapping[str, bytes]) -> Mapping[str, Window]:
+        """Returns windows as this host knows them now, by their ids, for those who want to know and ask nobody.
+
+        Args:
+            rules: what documents say of them.
+            keys: the fingerprint keys by name.
+        """
+        known: dict[str, Window] = {}
+        for rule in rules:
+            if rule.key not in keys:
+                known[rule.id] = KEYLESS
+                continue
+            window = HostWindow(rule, keys[rule.key])
+            window.take(memoryview(self._ledger.list_members(rule.id)))
+            window.judge(can_ask=self.state.is_open)
+            known[rule.id] = window
+        return known
 
     async def run(self) -> None:
         """Beats for ever; whatever Redis and the disk do, it goes on."""

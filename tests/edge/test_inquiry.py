@@ -69,7 +69,7 @@ def write(cache: Cache, *releases: Json, program: str = PROGRAM, revision: int =
 def inquiry(cache: Cache) -> Inquiry:
     """A host with the audience qa and one window, whose clock stands."""
     around = Circumstances({"qa": List()}, {WINDOW_ID: List()})
-    return Inquiry(cache, lambda _name: around, (WORKSPACE,), Reservoir(), clock=lambda: NOW + 0.9)
+    return Inquiry(cache, lambda _name, _program: around, (WORKSPACE,), Reservoir(), clock=lambda: NOW + 0.9)
 
 
 @pytest.fixture

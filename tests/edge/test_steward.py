@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from redis.asyncio import Redis
 
 from channel import Answer, Asked, Windows, connect
@@ -15,6 +16,9 @@ from cli.embedded import PrivateRedis
 from edge.journal import Given, Journal, JournalKeeper
 from edge.ledger import JOURNAL_FILE, Ledger
 from edge.steward import Steward
+from ruleset import Place
+from ruleset.compiler import CompiledWindow
+from ruleset.fingerprint import KEY_BYTES, compute_fingerprint
 from tests.edge.press import NOW, WORKSPACE
 
 WINDOW = "00112233445566ff"
@@ -190,6 +194,22 @@ async def test_members_are_copied(hosts: list[Host], clock: Clock) -> None:
     assert await first.admit(7)
     await beat([second], clock)
     assert Ledger(second.folder).list_members(WINDOW).tolist() == [7]
+
+
+async def test_windows_are_known_without_asking(hosts: list[Host], clock: Clock) -> None:
+    """Who explains a decision sees who is in, and whether others could be asked for; nobody under an unknown key."""
+    key = b"k" * KEY_BYTES
+    rule = CompiledWindow(WINDOW, "k1", LIMIT, 0, NOW + 10**6, None, proven=False)
+    host = hosts[0]
+    assert host.steward.know([rule], {"k1": key})[WINDOW].find("d-1") is Place.SHUT
+    await beat(hosts[:1], clock, 4)
+    assert await host.admit(compute_fingerprint(key, "d-1"))
+    await beat(hosts[:1], clock)
+    known = host.steward.know([rule], {"k1": key})[WINDOW]
+    assert (known.find("d-1"), known.find("d-2")) == (Place.MEMBER, Place.OPEN)
+    full = host.steward.know([replace(rule, limit=1)], {"k1": key})[WINDOW]
+    assert (full.find("d-1"), full.find("d-2")) == (Place.MEMBER, Place.SHUT)
+    assert host.steward.know([rule], {})[WINDOW].find("d-1") is Place.SHUT
 
 
 async def test_emptied_redis_gets_everything_back(hosts: list[Host], clock: Clock, client: Redis) -> None:
