@@ -42,10 +42,8 @@ def _choose_look(
     """What is not there is not asked for at a check."""
     if fingerprinter is None or fingerprints is None:
         return (lambda user: match(user) is not None) if match else (lambda _: False)
-    compute, holds = fingerprinter.compute, fingerprints.holds
-    if match is None:
-        return lambda user: holds(compute(user))
-    return lambda user: match(user) is not None or holds(compute(user))
+    look = fingerprints.make_look(fingerprinter)
+    return look if match is None else lambda user: match(user) is not None or look(user)
 
 
 @dataclass(frozen=True, slots=True)

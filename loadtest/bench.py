@@ -2,9 +2,9 @@
 
     scripts/bench [--json FILE] [--rounds N] [--seconds N] [--only SECTION]... [--quick]
 
-Four sections: `cost` (processor time a check, four servers side by side), `answers` (compared with the oracle), `load`
-and `change`. Exit status: 0 every promise is kept, 1 one is broken, 2 wrong arguments, 3 the machine lacks something,
-4 the measurement itself failed.
+Five sections: `cost` (processor time a check, four servers side by side), `answers` (compared with the oracle), `load`,
+`change`, and `audience` (what a whitelist of ten million costs). Exit status: 0 every promise is kept, 1 one is broken,
+2 wrong arguments, 3 the machine lacks something, 4 the measurement itself failed.
 """
 
 import argparse
@@ -26,6 +26,7 @@ import aiohttp
 import orjson
 import redis
 
+from loadtest.audience import FULL, QUICK, AudienceBench
 from loadtest.change import make_probe, make_question, measure_changes
 from loadtest.client import Answer, ask_all, ask_one
 from loadtest.comparison import Truth, Verdict, compare
@@ -55,7 +56,7 @@ from loadtest.wrk import Supply
 
 Json = dict[str, Any]
 
-SECTIONS = ("cost", "answers", "load", "change")
+SECTIONS = ("cost", "answers", "load", "change", "audience")
 SEED = 20_261_120
 # How many programs are published, step by step.
 FEW, USUAL, MANY = 100, 1_000, 10_000
@@ -94,7 +95,9 @@ def parse_arguments(arguments: Sequence[str]) -> tuple[Plan, Path | None]:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the report there")
     parser.add_argument("--rounds", type=_positive, default=5, help="how often each server is measured (default 5)")
     parser.add_argument("--seconds", type=_positive, default=5, help="how long each time (default 5)")
-    parser.add_argument("--only", action="append", choices=SECTIONS, help="measure this section; may be repeated")
+    parser.add_argument(
+        "--only", action="extend", type=_sections, metavar="SECTION", help="measure this section, several with commas"
+    )
     parser.add_argument("--quick", action="store_true", help="a minute's run to see that all works; proves nothing")
     given = parser.parse_args(arguments)
     return make_plan(given.only or SECTIONS, given.rounds, given.seconds, is_quick=given.quick), given.json
@@ -108,6 +111,14 @@ def make_plan(sections: Sequence[str], rounds: int, seconds: int, *, is_quick: b
     return Plan(
         wanted, rounds, seconds, compared=100_000, changes=200, usual=USUAL, many=MANY, restarts=5, is_quick=False
     )
+
+
+def _sections(text: str) -> list[str]:
+    sections = text.split(",")
+    unknown = [section for section in sections if section not in SECTIONS]
+    if unknown:
+        raise argparse.ArgumentTypeError(f"expected sections of {', '.join(SECTIONS)}, got {unknown[0]!r}")
+    return sections
 
 
 def _positive(text: str) -> int:
@@ -155,7 +166,19 @@ class Bench:
             self._measure_load()
         if plan.wants("change"):
             self._measure_changes()
+        if plan.wants("audience"):
+            self._measure_audience()
         return self._report
+
+    def _measure_audience(self) -> None:
+        folder = self._folder / "audiences"
+        folder.mkdir()
+        plan, size = self._plan, QUICK if self._plan.is_quick else FULL
+        cores = self._load_core, self._server_core
+        bench = AudienceBench(
+            self._stage, folder, size, rounds=plan.rounds, seconds=plan.seconds, cores=cores, seed=SEED
+        )
+        self._report["audience"] = bench.run()
 
     def _grow(self, programs: int) -> None:
         """Publishes what is missing to so many programs, and waits until the lane's edge has them."""
@@ -324,7 +347,7 @@ def measure(plan: Plan) -> Json:
     Raises:
         LoadtestError: the machine lacks something, a server failed, or a measurement.
     """
-    for tool in ("wrk", "nginx") if plan.wants("cost") else ():
+    for tool in ["wrk", "nginx"] if plan.wants("cost") else ["wrk"] if plan.wants("audience") else []:
         find_tool(DEBIAN, tool)
     with ExitStack() as cleanup:
         end_on_signals(cleanup)

@@ -71,13 +71,14 @@ def measure_cost(  # noqa: PLR0913, PLR0917 - a measurement has this many sides
     measured = []
     for number in range(1, rounds + 1):
         for target in targets:
-            one = _measure_round(number, target, supply, seconds, load_core)
+            one = measure_round(number, target, supply, seconds, load_core)
             tell(f"round {number} of {rounds}: {one.server:12} {one.processor_us:6.2f} us a check, core {one.core:.0%}")
             measured.append(one)
     return measured
 
 
-def _measure_round(number: int, target: Target, supply: Supply, seconds: int, load_core: int) -> Round:
+def measure_round(number: int, target: Target, supply: Supply, seconds: int, load_core: int) -> Round:
+    """Returns what one server, under load once, has cost its processor; raises MeasureError, as `run_wrk` does."""
     supply.prepare(seconds)
     load, server = _read_load(), read_usage(target.worker)
     summary = run_wrk(supply, target.port, seconds, load_core)

@@ -18,9 +18,13 @@ MAX_LOAD_MS = 2_000.0
 MAX_CHANGE_MEDIAN_MS = 50.0
 # A change "costs the same" where its median among 10,000 programs is at most so many times that among 100.
 MAX_CHANGE_GROWTH = 1.5
+MAX_BUILD_S = 60.0
+MAX_AUDIENCE_BYTES = 90_000_000
+MAX_AUDIENCE_RATIO = 1.15
+MAX_LOOKUP_US = 2.0
 # A server that waited for questions says nothing of the rate that it can bear.
 LEAST_CORE = 0.95
-MICRO = 1_000_000
+MICRO = MILLION = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +120,7 @@ def find_failures(report: Json, *, is_quick: bool) -> list[str]:
         failures.append(f"expected no device twice, got {repeated} again")
     if is_quick:
         return failures
-    return failures + _judge_cost(report) + _judge_load(report) + _judge_change(report)
+    return failures + _judge_cost(report) + _judge_load(report) + _judge_change(report) + _judge_audience(report)
 
 
 def _judge_cost(report: Json) -> list[str]:
@@ -158,6 +162,31 @@ def _judge_change(report: Json) -> list[str]:
     return failures
 
 
+def _judge_audience(report: Json) -> list[str]:
+    found = report.get("audience")
+    if found is None:
+        return []
+    limits = [
+        (
+            found["build_s"] < MAX_BUILD_S,
+            f"expected an audience built in under {MAX_BUILD_S:.0f} s, got {found['build_s']}",
+        ),
+        (
+            found["memory_bytes"] <= MAX_AUDIENCE_BYTES,
+            f"expected at most {MAX_AUDIENCE_BYTES} bytes of memory for an audience, got {found['memory_bytes']}",
+        ),
+        (
+            found["ratio"] <= MAX_AUDIENCE_RATIO,
+            f"expected a check of an audience at most {MAX_AUDIENCE_RATIO} times one of users, got {found['ratio']}",
+        ),
+        *(
+            (took <= MAX_LOOKUP_US, f"expected a look-up of a {who} of at most {MAX_LOOKUP_US} us, got {took}")
+            for who, took in found["lookup_us"].items()
+        ),
+    ]
+    return [failure for is_kept, failure in limits if not is_kept]
+
+
 def list_rounds(rounds: Sequence[Round]) -> list[Json]:
     """Returns the rounds as the JSON report has them."""
     return [{**asdict(one), "processor_us": round(one.processor_us, 3), "core": round(one.core, 3)} for one in rounds]
@@ -193,7 +222,21 @@ def render_table(report: Json) -> str:
             f"change     among {programs} programs: median {one['median_ms']} ms, p99 {one['p99_ms']} ms "
             f"({one['changes']} changes)"
         )
-    return "\n".join(lines)
+    return "\n".join(lines + _render_audience(report))
+
+
+def _render_audience(report: Json) -> list[str]:
+    found = report.get("audience")
+    if found is None:
+        return []
+    file, memory, users = found["file_bytes"] / MILLION, found["memory_bytes"] / MILLION, found["processor_us"]
+    size = f"file {file:.1f} MB, memory {memory:.1f} MB for {found['workers']} workers"
+    lookups = ", ".join(f"{who} {took} us" for who, took in found["lookup_us"].items())
+    return [
+        f"audience   of {found['ids']} ids: built in {found['build_s']} s, {size}",
+        f"audience   check {users['audience']} us, with inline users {users['inline']} us, ratio {found['ratio']}",
+        f"audience   look-up in {found['lists']} lists with {found['ids_in_all']} ids: {lookups}",
+    ]
 
 
 def _render_cost(report: Json) -> list[str]:

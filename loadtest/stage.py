@@ -81,27 +81,52 @@ class Stage:
         self._token = secrets.token_urlsafe(24)
         self._publisher_port = pick_port()
         self.keys = folder / "keys"
+        self.store = folder / "store"
         self._socket = folder / "redis.sock"
         run_command("keys", "new", str(self.keys), "--workspace", WORKSPACE)
+        run_command("keys", "fingerprint", str(self.keys / "fingerprint.key"))
         self._packager = Packager(WORKSPACE, (self.keys / "package.key").read_bytes())
         self._start_redis()
         self._start_publisher()
 
-    def start_edge(self, name: str, *, has_lane: bool) -> Edge:
-        """Returns an edge of one worker, started on the data that an edge of this name had before."""
+    def start_edge(self, name: str, *, has_lane: bool, workers: int = 1) -> Edge:
+        """Returns an edge, of one worker where not said, started on the data that an edge of this name had before."""
         port, admin, data = pick_port(), pick_port(), self._folder / name
         environment = {
             "GRAYWAVE_EDGE_LISTEN": f"127.0.0.1:{port}",
             "GRAYWAVE_EDGE_ADMIN": f"127.0.0.1:{admin}",
-            "GRAYWAVE_EDGE_WORKERS": "1",
+            "GRAYWAVE_EDGE_WORKERS": str(workers),
             "GRAYWAVE_EDGE_LANE": str(has_lane).lower(),
             "GRAYWAVE_EDGE_DATA": str(data),
             "GRAYWAVE_EDGE_REDIS": f"unix://{self._socket}",
             "GRAYWAVE_EDGE_WORKSPACES": f"{WORKSPACE}={self.keys / 'root.json'}",
+            "GRAYWAVE_EDGE_STORE": str(self.store),
+            "GRAYWAVE_EDGE_FINGERPRINT_KEYS": self.fingerprint_key,
         }
         server = self._start(name, make_command("edge"), environment)
         await_ready(lambda: _is_ok(f"http://127.0.0.1:{admin}/readyz"), server)
         return Edge(server, port, admin, data, has_lane)
+
+    @property
+    def fingerprint_key(self) -> str:
+        """The key of audiences, as settings and commands name it."""
+        return f"k1={self.keys / 'fingerprint.key'}"
+
+    def put_audience(self, name: str, ids: Path, timeout_s: float) -> Json:
+        """Makes and publishes an audience of a file of ids; returns what the publisher says of it.
+
+        Raises:
+            ServerError: the command failed.
+        """
+        token = self._folder / "token"
+        token.write_text(self._token)
+        # fmt: off
+        said: Json = orjson.loads(run_command(
+            "audience", "put", name, str(ids), "--key", self.fingerprint_key, "--store", str(self.store), "--json",
+            "--publisher", f"http://127.0.0.1:{self._publisher_port}", "--token-file", str(token), timeout_s=timeout_s,
+        ))
+        # fmt: on
+        return said
 
     def publish(self, documents: Sequence[Json]) -> int:
         """Publishes documents that were not there before; returns the workspace's revision afterwards."""
@@ -157,6 +182,7 @@ class Stage:
             "GRAYWAVE_PUBLISHER_OFFER_KEY": str(self.keys / "offer.key"),
             "GRAYWAVE_PUBLISHER_CHANNEL_KEY": str(self.keys / "channel.key"),
             "GRAYWAVE_PUBLISHER_TOKEN": self._token,
+            "GRAYWAVE_PUBLISHER_FINGERPRINT_KEYS": self.fingerprint_key,
             "GRAYWAVE_PUBLISHER_UNCHECKED_FILES": "true",  # no package lies behind the documents of a bench
         }
         await_port(self._publisher_port, self._start("publisher", make_command("publisher"), environment))
@@ -190,7 +216,7 @@ def make_environment(more: Mapping[str, str]) -> dict[str, str]:
     return {**inherited, "PYTHONPATH": str(HOME), **more}
 
 
-def run_command(*arguments: str) -> str:
+def run_command(*arguments: str, timeout_s: float = COMMAND_TIMEOUT_S) -> str:
     """Runs `graywave` to its end; returns what it printed.
 
     Raises:
@@ -202,7 +228,7 @@ def run_command(*arguments: str) -> str:
         capture_output=True,
         text=True,
         env=make_environment({}),
-        timeout=COMMAND_TIMEOUT_S,
+        timeout=timeout_s,
     )
     if done.returncode:
         said = (done.stderr or done.stdout).strip()[-500:]

@@ -2,14 +2,16 @@
 
 import os
 import subprocess
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import orjson
 
 from loadtest.errors import MeasureError
 from loadtest.nginx import DEBIAN
-from loadtest.population import ADDRESS_AT, DEVICE_ID_AT, RECORD, REQUEST_ID_AT, Population, count_repeated
+from loadtest.population import ADDRESS_AT, DEVICE_ID_AT, RECORD, REQUEST_ID_AT, count_repeated
 from loadtest.process import die_with_parent, find_tool
 
 SCRIPT = Path(__file__).parent / "request.lua"
@@ -36,6 +38,18 @@ class Summary:
     p99_us: int
 
 
+class Source(Protocol):
+    """Whose requests they are: `Population`, or a simpler one."""
+
+    templates: list[bytes]
+
+    def draw_records(self, start: int, count: int) -> bytes:
+        """Returns the records from number `start` on, RECORD.size bytes each."""
+
+    def render(self, records: bytes) -> Iterable[bytes]:
+        """Yields the requests that records stand for."""
+
+
 class Supply:
     """The files from which wrk reads: templates, and records that are drawn as they are needed and used once.
 
@@ -44,7 +58,7 @@ class Supply:
         folder: takes both files.
     """
 
-    def __init__(self, population: Population, folder: Path) -> None:
+    def __init__(self, population: Source, folder: Path) -> None:
         self.population = population
         self.templates = folder / "templates"
         self.records = folder / "records"

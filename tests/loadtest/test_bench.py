@@ -12,7 +12,18 @@ import pytest
 
 from loadtest.bench import SECTIONS, main, make_plan, make_questions, parse_arguments
 from loadtest.population import Census, Population, parse_question
-from loadtest.report import LEAST_COMPARED, MAX_CHANGE_GROWTH, MAX_CHANGE_MEDIAN_MS, MAX_LOAD_MS, RATIO_LIMITS
+from loadtest.report import (
+    LEAST_COMPARED,
+    MAX_AUDIENCE_BYTES,
+    MAX_AUDIENCE_RATIO,
+    MAX_BUILD_S,
+    MAX_CHANGE_GROWTH,
+    MAX_CHANGE_MEDIAN_MS,
+    MAX_LOAD_MS,
+    MAX_LOOKUP_US,
+    MILLION,
+    RATIO_LIMITS,
+)
 from loadtest.stage import HOME, make_environment
 
 COMMAND = [sys.executable, "-m", "loadtest.bench"]
@@ -53,6 +64,13 @@ def test_a_quick_run_measures_everything(tmp_path: Path) -> None:
     assert report["devices"]["repeated"] == 0
     assert report["load"]["programs"] == 400
     assert report["change"].keys() == {"100", "400"}
+    audience = report["audience"]
+    assert (audience["ids"], audience["workers"], audience["ids_in_all"]) == (50_000, 4, 50_000)
+    assert audience["file_bytes"] > 400_000
+    assert abs(audience["memory_bytes"]) < 10_000_000  # a list of this size is less than what allocators do
+    assert audience["processor_us"].keys() == {"audience", "inline"}
+    assert audience["lookup_us"].keys() == {"member", "stranger"}
+    assert audience["ratio"] > 0
     assert "ratio      lane/nginx" in done.stdout
     assert find_processes(tmp_path) == []
     assert [path.name for path in tmp_path.iterdir()] == ["report.json"]
@@ -115,9 +133,13 @@ def test_options_make_a_plan(tmp_path: Path) -> None:
     assert plan.wants("load")
     assert plan.wants("cost", "change")
     assert not plan.wants("cost", "answers")
+    plan, _ = parse_arguments(["--only", "audience,load", "--only", "change"])
+    assert plan.sections == {"audience", "load", "change"}
 
 
-@pytest.mark.parametrize("arguments", [["--rounds", "0"], ["--seconds", "x"], ["--only", "nothing"]])
+@pytest.mark.parametrize(
+    "arguments", [["--rounds", "0"], ["--seconds", "x"], ["--only", "nothing"], ["--only", "load,"]]
+)
 def test_wrong_options_end_with_two(arguments: list[str]) -> None:
     """A wrong option ends the bench before anything is started."""
     with pytest.raises(SystemExit) as ended:
@@ -156,6 +178,13 @@ def test_the_document_says_what_the_code_does() -> None:
     text = " ".join((HOME / "docs" / "benchmark.md").read_text("utf-8").split())
     for name, limit in RATIO_LIMITS.items():
         assert f"| `{name}`:" in text
+        assert f"| {limit} |" in text
+    for limit in (
+        f"{MAX_BUILD_S:.0f} s",
+        f"{MAX_AUDIENCE_BYTES // MILLION} MB",
+        MAX_AUDIENCE_RATIO,
+        f"{MAX_LOOKUP_US:.0f} µs",
+    ):
         assert f"| {limit} |" in text
     for promise in (
         f"{LEAST_COMPARED:,} on the lane",

@@ -58,6 +58,20 @@ def test_a_rate_wants_most_rounds() -> None:
     assert compute_rates([*rounds[:2], make_round(3, "lane", 10)])[0] == {"lane": 100_000}
 
 
+AUDIENCE = {
+    "ids": 10_000_000,
+    "build_s": 59.9,
+    "file_bytes": 84_194_344,
+    "memory_bytes": 90_000_000,
+    "workers": 4,
+    "ratio": 1.15,
+    "processor_us": {"audience": 20.1, "inline": 18.2},
+    "lists": 100,
+    "ids_in_all": 100_000_000,
+    "lookup_us": {"member": 2.0, "stranger": 1.6},
+}
+
+
 def make_report(**members: Any) -> dict[str, Any]:
     """A report that keeps every promise, with these members instead."""
     kept = {
@@ -67,6 +81,7 @@ def make_report(**members: Any) -> dict[str, Any]:
         "compared": {"lane": 100_000, "plain_edge": 100_000},
         "load": {"programs": 10_000, "ms": 1_999.9},
         "change": {"100": {"median_ms": 10.0}, "10000": {"median_ms": 15.0}},
+        "audience": AUDIENCE,
     }
     return {**kept, **members}
 
@@ -91,6 +106,19 @@ def test_what_was_not_measured_breaks_no_promise() -> None:
         ({"rounds": [{"number": 4}]}, "expected at least 5 rounds, got 4"),
         ({"compared": {"lane": 99_999}}, "expected at least 100000 answers of lane compared, got 99999"),
         ({"load": {"ms": 2_000.0}}, "expected the programs loaded in under 2000 ms, got 2000.0"),
+        ({"audience": {**AUDIENCE, "build_s": 60.0}}, "expected an audience built in under 60 s, got 60.0"),
+        (
+            {"audience": {**AUDIENCE, "memory_bytes": 90_000_001}},
+            "expected at most 90000000 bytes of memory for an audience, got 90000001",
+        ),
+        (
+            {"audience": {**AUDIENCE, "ratio": 1.151}},
+            "expected a check of an audience at most 1.15 times one of users, got 1.151",
+        ),
+        (
+            {"audience": {**AUDIENCE, "lookup_us": {"member": 2.001, "stranger": 2.0}}},
+            "expected a look-up of a member of at most 2.0 us, got 2.001",
+        ),
         (
             {"change": {"100": {"median_ms": 50.0}}},
             "expected a median of under 50 ms for a change among 100 programs, got 50.0",
@@ -147,6 +175,9 @@ def test_the_table_shows_every_section() -> None:
         "answers    0 wrong of 100000 of lane, 100000 of plain_edge",
         "load       10000 programs in 1999.9 ms (a worker, from edge.db)",
         "change     among 100 programs: median 8.5 ms, p99 20.0 ms (200 changes)",
+        "audience   of 10000000 ids: built in 59.9 s, file 84.2 MB, memory 90.0 MB for 4 workers",
+        "audience   check 20.1 us, with inline users 18.2 us, ratio 1.15",
+        "audience   look-up in 100 lists with 100000000 ids: member 2.0 us, stranger 1.6 us",
     ):
         assert line in table
 

@@ -3,6 +3,8 @@
 import struct
 from fractions import Fraction
 from hashlib import blake2b
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -68,10 +70,13 @@ def test_exactly_the_members_are_held(prints: set[int], other: int) -> None:
     held = Fingerprints(make_file(sorted(prints)))
     held.check()
     assert (held.count, list(held.values)) == (len(prints), sorted(prints))
+    # A fingerprinter of fingerprints, to ask both ways alike.
+    look: Any = held.make_look(SimpleNamespace(compute=lambda value: value))  # type: ignore[arg-type]
     for value in prints:
         assert held.holds(value)
+        assert look(value)
         for near in (max(0, value - 1), min(2**64 - 1, value + 1), value ^ 1 << 63):
-            assert held.holds(near) == (near in prints)
+            assert held.holds(near) == look(near) == (near in prints)
     assert held.holds(other) == (other in prints)
 
 
@@ -160,6 +165,7 @@ def test_an_index_damaged_later_lets_nobody_in_and_breaks_nothing() -> None:
     assert held.holds(5)
     struct.pack_into("<I", data, HEADER.size + 4, 2**32 - 1)
     assert not held.holds(6)
+    assert not held.make_look(Fingerprinter(KEY))("u-1")
 
 
 def test_odds_of_a_stranger() -> None:
