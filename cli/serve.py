@@ -11,6 +11,9 @@ from cli.exit import CommandError, Exit
 from settings import SettingsError, describe
 from trust import TrustError
 
+# The new code reads the settings and loads edge.db meanwhile; the parent gives up before this.
+RELOAD_TIMEOUT_S = 120.0
+
 
 class _Server(click.Command):
     """A command whose help ends with its settings, read from the dataclass that reads them."""
@@ -19,6 +22,10 @@ class _Server(click.Command):
         cls, prefix, section = SETTINGS[self.name or ""]()
         with formatter.section(f"Settings (variables; in the file, keys of [{section}] in small letters)"):
             formatter.write_dl([(prefix + row.name.upper(), f"{row.help} ({row.default})") for row in describe(cls)])
+
+
+class _Host(_Server, click.Group):
+    """A server that also has commands of its own, for the one that runs."""
 
 
 def _find_edge() -> tuple[type, str, str]:
@@ -36,10 +43,14 @@ def _find_publisher() -> tuple[type, str, str]:
 SETTINGS = {"edge": _find_edge, "publisher": _find_publisher}
 
 
-@click.command(cls=_Server, short_help="Run an edge, from its settings.")
+@click.group(cls=_Host, invoke_without_command=True, short_help="Run an edge, from its settings.")
 @click.option("--config", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="TOML file of settings.")
-def edge(config: Path | None) -> None:
+@click.pass_context
+def edge(context: click.Context, config: Path | None) -> None:
     """Run an edge: tell devices which packages they should have."""
+    if context.invoked_subcommand is not None:
+        context.obj = config
+        return
     from edge import read_settings, run_edge  # noqa: PLC0415 - as above
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s edge %(levelname)s %(message)s")
@@ -49,6 +60,31 @@ def edge(config: Path | None) -> None:
         raise CommandError(f"the edge's settings are wrong:\n{error}", Exit.USAGE) from None
     except (OSError, TrustError, ValueError) as error:
         raise CommandError(f"the edge cannot start: {error}") from None
+
+
+@edge.command(short_help="Let the edge of a data folder take up new code and settings.")
+@click.option("--data", type=click.Path(path_type=Path, file_okay=False), help="Its data folder.  [default: as set]")
+@click.pass_obj
+def reload(config: Path | None, data: Path | None) -> None:
+    """Let the edge that runs take up the code and the settings that are there now.
+
+    No device is refused or cut off. Where something is wrong with them everything stays as it is, and this command
+    says what. The running edge reads its own settings file and environment; --config is only for where its data is.
+    """
+    from edge.control import ask_reload  # noqa: PLC0415 - as above
+    from edge.settings import find_data  # noqa: PLC0415
+
+    folder = data or find_data(config, os.environ)
+    if folder is None:
+        raise CommandError("name the edge's data folder: --data, GRAYWAVE_EDGE_DATA or --config", Exit.USAGE)
+    try:
+        is_done, said = ask_reload(folder, RELOAD_TIMEOUT_S)
+    except OSError as error:
+        message = f"no edge answers in {folder}: {error.strerror or error}"
+        raise CommandError(message, Exit.UNREACHABLE) from None
+    if not is_done:
+        raise CommandError(f"the edge refused to reload, and goes on as before:\n{said}", Exit.REFUSED)
+    click.echo(said)
 
 
 @click.command(cls=_Server, short_help="Run a workspace's publisher, from its settings.")

@@ -38,7 +38,7 @@ _GAUGES = (
 )
 _PROVEN = "proven: a user id counts where a token of the back end names it"
 _UNPROVEN = "unproven: user ids are taken as devices say them, and trials give nothing"
-_NOT_METRICS = ("beat", "pid")
+_NOT_METRICS = ("beat", "pid", "pulse_ms")
 _STATE_GAUGES: Final[Mapping[str, Callable[[State], int]]] = {
     "epoch": lambda state: state.position.epoch,
     "revision": lambda state: state.position.revision,

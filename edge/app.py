@@ -182,9 +182,17 @@ class Handler(web.RequestHandler):
         self.force_close()
 
     def retire(self) -> None:
-        """Ends the connection with the answers that are owed, or now where no message has begun."""
+        """Ends the connection with the answers that are owed, else with its next one."""
         self._is_retired = True
-        self._end_if_idle()
+
+    def end_idle(self) -> None:
+        """Ends the connection where no message has begun and no answer is owed."""
+        if self._frame.is_empty and self._count_owed() == 0:
+            self.force_close()
+
+    def find_descriptor(self) -> int:
+        """Returns -1: what aiohttp has begun nobody else goes on with."""
+        return -1
 
     def handle_error(
         self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None

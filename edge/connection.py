@@ -7,6 +7,8 @@ import asyncio
 import random
 import time
 from collections import Counter
+from collections.abc import Iterator
+from itertools import islice
 from typing import Protocol, cast
 
 from edge.errors import EdgeError
@@ -20,6 +22,9 @@ DOWNLOAD_DEADLINE_S = 600.0
 # Long-lived connections end, so that they spread over workers and hosts anew: 10 min, give or take 20 %.
 LIFE_S = 600.0
 LIFE_SPREAD = 0.2
+# A draining worker ends connections on which nobody has asked for so long, in seconds: one that asks sooner gets its
+# answer, with the word that it is the last.
+QUIET_S = 2.0
 
 
 class Served(Protocol):
@@ -32,7 +37,13 @@ class Served(Protocol):
         """Ends the connection now: its deadline is over."""
 
     def retire(self) -> None:
-        """Ends the connection as soon as no answer is owed."""
+        """Lets the next answer be the last: a client that is just asking gets it, and is told that no other comes."""
+
+    def end_idle(self) -> None:
+        """Ends the connection now, where no message has begun and no answer is owed."""
+
+    def find_descriptor(self) -> int:
+        """Returns the descriptor of a connection that another process can go on with now, else -1."""
 
 
 class FullError(EdgeError):
@@ -102,8 +113,29 @@ class Connections:
         for served in list(self._open):
             if served.deadline < now:
                 served.expire()
+            elif self.is_draining and self._is_quiet(served):
+                served.end_idle()
             elif served.life_end < now:
-                served.retire()
+                served.retire()  # an idle one ends with its deadline
+
+    def _is_quiet(self, served: Served) -> bool:
+        """Says whether nothing has come for QUIET_S; a deadline tells when it was given."""
+        newest = self.request_deadline if served.deadline <= self.request_deadline else self.idle_deadline
+        return served.deadline <= newest - QUIET_S
+
+    def list_movable(self, count: int) -> Iterator[Served]:
+        """Yields up to so many connections that another process can go on with; each may be let go meanwhile."""
+        movable = (served for served in list(self._open) if served.find_descriptor() >= 0)
+        return islice(movable, count)
+
+    def let_go(self, served: Served) -> None:
+        """Forgets a connection that another process goes on with, and closes it here alone."""
+        self.remove(served)
+        served.expire()
+
+    def pass_on(self) -> None:
+        """Says that others go on with what can be moved; what cannot ends as one of a draining worker does."""
+        self.is_draining = True
 
     def drain(self) -> None:
         """Retires every connection, and each new one after its first answer."""

@@ -108,10 +108,21 @@ class Lane(asyncio.Protocol):
         self._transport.abort()
 
     def retire(self) -> None:
-        """Ends the connection: now where no message has begun, else with its answer."""
+        """Ends the connection with its next answer."""
         self._retired = True
+
+    def end_idle(self) -> None:
+        """Ends the connection where no message has begun and none waits for its answer."""
         if not (self._held or self._is_waiting):
             self._transport.close()
+
+    def find_descriptor(self) -> int:
+        """Returns the connection's descriptor where no message has begun and all answers are written, else -1."""
+        transport = self._transport
+        has_begun = bool(self._held) or self._is_waiting
+        if has_begun or self._retired or transport.is_closing() or transport.get_write_buffer_size():
+            return -1
+        return int(transport.get_extra_info("socket").fileno())
 
     def data_received(self, data: bytes) -> None:
         """Answers each whole check in the bytes so far, and holds what is not whole."""

@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import ctypes
+import fcntl
+import json
 import logging
 import os
 import signal
@@ -17,23 +19,27 @@ import uvloop
 from aiohttp import web
 
 from channel import Feed, Windows, connect
-from edge import parent
+from edge import control, parent
 from edge.admin import Host, make_admin
 from edge.atlas import open_database
 from edge.audience import Opener
 from edge.cache import Cache
 from edge.chain import Chain
+from edge.control import hold_folder
+from edge.door import Place, Slot
 from edge.errors import CacheError
 from edge.file import Store
+from edge.generation import STATE_FORMAT, Held
 from edge.guard import Guard, TokenFileError
 from edge.inquiry import Inquiry
 from edge.journal import JournalKeeper
 from edge.ledger import JOURNAL_FILE, Ledger, LedgerError, find_folder, read_host
 from edge.library import Library, Source
+from edge.listener import OwnSlot, bind, name_address
 from edge.metrics import keep_beating, open_page
 from edge.proof import KeySetError, read_key_set
 from edge.sample import MARK, Reservoir
-from edge.settings import EdgeSettings, read_settings
+from edge.settings import EdgeSettings, freeze_settings, read_settings, thaw_settings
 from edge.steward import Steward
 from edge.syncer import State, WorkspaceSync
 from edge.tally import MAX_PAGE_BYTES, Tally
@@ -52,6 +58,10 @@ ADMIN_STOP_S = 1.0
 CANCEL_EVERY_S = 0.2
 # How long Redis may take to answer a host's sign of life, in seconds.
 BEAT_PATIENCE_S = 5.0
+# How often a syncer that stands by looks whether its turn has come, in seconds.
+TURN_LOOK_S = 0.01
+# As what the log names a process, where that is not its role.
+_LOGGED = {"parent": "edge"}
 
 _log = logging.getLogger("graywave.edge")
 
@@ -60,11 +70,27 @@ def run_edge(settings: EdgeSettings, config: Path | None) -> None:
     """Runs an edge host until SIGTERM or SIGINT; `settings` are what `config` and the environment say.
 
     Raises:
-        OSError: an address cannot be listened on, or the data folder not be made.
+        OSError: an address cannot be listened on, the data folder not be made, or another edge runs in it.
         ValueError: a workspace's root file is none, or another's; the file of the admin token, of a fingerprint key or
             of a key set holds none.
     """
-    # Here, where an operator sees what is wrong with them.
+    _check_files(settings)
+    settings.data.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as stack:
+        folder = hold_folder(settings.data)
+        stack.callback(os.close, folder)
+        slots = [OwnSlot.make(listener) for listener in _bind(settings.listen, settings.workers, stack)]
+        for slot in slots:
+            stack.callback(slot.close)
+        (admin,) = _bind(settings.admin, 1, stack)
+        _log.info("devices at %s, operators at %s", name_address(slots[0].listener), name_address(admin))
+        turn = os.memfd_create("graywave-turn")
+        held = Held(folder, turn, control.listen(folder), admin, slots)
+        parent.Parent.begin(held, str(config.absolute()) if config else "", freeze_settings(settings)).run()
+
+
+def _check_files(settings: EdgeSettings) -> None:
+    """Here, where an operator sees what is wrong with them; raises what `run_edge` does."""
     Guard.read(settings.admin_token_file)
     for path in settings.proof_keys.values():
         _check_key_set(path)
@@ -72,31 +98,63 @@ def run_edge(settings: EdgeSettings, config: Path | None) -> None:
     for name, path in settings.workspaces.items():
         _read_root(name, path)
     read_keys(settings.fingerprint_keys)
-    settings.data.mkdir(parents=True, exist_ok=True)
-    with contextlib.ExitStack() as stack:
-        listeners = _bind(settings.listen, settings.workers, stack)
-        (admin,) = _bind(settings.admin, 1, stack)
-        _log.info("devices at %s, operators at %s", _name(listeners[0]), _name(admin))
-        parent.Parent(listeners, admin, str(config.absolute()) if config else "", settings.drain_delay_s).run()
 
 
 def _bind(address: str, count: int, stack: contextlib.ExitStack) -> list[socket.socket]:
-    return [stack.enter_context(listener) for listener in parent.bind(*split_address(address), count)]
+    return [stack.enter_context(listener) for listener in bind(*split_address(address), count)]
 
 
 def run_child(spec: Mapping[str, Any], environ: Mapping[str, str]) -> None:
-    """Runs a syncer or a worker; `spec` is what the parent hands it: role, process id, config file, descriptors."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the parent decides
+    """Runs what the parent starts: a syncer, a worker, a judge of new settings, or the next image of the parent itself.
+
+    Args:
+        spec: what it is handed: its role, the parent's process id, descriptors.
+        environ: what a judge reads settings from.
+    """
+    role = spec["role"]
+    logging.basicConfig(level=logging.INFO, format=f"%(asctime)s {_LOGGED.get(role, role)} %(levelname)s %(message)s")
+    logging.getLogger("aiohttp.access").setLevel(logging.WARNING)  # a line a request is the balancer's to write
+    if role == "parent":
+        state = json.loads(_read_all(spec["state"]))
+        host = parent.Parent.resume(state)
+        parent.tell_reloaded(None if state["asker"] is None else socket.socket(fileno=state["asker"]))
+        host.run()
+        return
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # a terminal sends them to all; the parent decides
     signal.pthread_sigmask(signal.SIG_UNBLOCK, parent.SIGNALS)
     _die_with(spec["parent"])
-    logging.basicConfig(level=logging.INFO, format=f"%(asctime)s {spec['role']} %(levelname)s %(message)s")
-    logging.getLogger("aiohttp.access").setLevel(logging.WARNING)  # a line a request is the balancer's to write
+    if role == "judge":
+        sys.exit(_judge(spec, environ))
     try:
-        settings = read_settings(Path(spec["config"]) if spec["config"] else None, environ)
-        uvloop.run(_run_syncer(settings, spec) if spec["role"] == "syncer" else _run_worker(settings, spec))
-    except (CacheError, SettingsError, TokenFileError) as error:
+        settings = thaw_settings(_read_all(spec["settings"]))
+        uvloop.run(_run_syncer(settings, spec) if role == "syncer" else _run_worker(settings, spec))
+    except (CacheError, TokenFileError) as error:
         _log.critical("%s", error)
         sys.exit(1)
+
+
+def _judge(spec: Mapping[str, Any], environ: Mapping[str, str]) -> int:
+    """Reads new settings with the new code, and writes them, or what is wrong; returns the exit code."""
+    try:
+        _check_format(spec["format"])
+        settings = read_settings(Path(spec["config"]) if spec["config"] else None, environ)
+        _check_files(settings)
+    except (OSError, SettingsError, TrustError, ValueError) as error:
+        os.pwrite(spec["found"], str(error).encode(), 0)
+        return 1
+    os.pwrite(spec["found"], freeze_settings(settings), 0)
+    return 0
+
+
+def _check_format(given: int) -> None:
+    if given != STATE_FORMAT:
+        said = f"expected a parent that saves format {STATE_FORMAT}, got {given}"
+        raise ValueError(f"only a restart brings this code: {said}")
+
+
+def _read_all(descriptor: int) -> bytes:
+    return os.pread(descriptor, os.fstat(descriptor).st_size, 0)
 
 
 def _die_with(parent_pid: int) -> None:
@@ -107,11 +165,30 @@ def _die_with(parent_pid: int) -> None:
 
 
 async def _run_worker(settings: EdgeSettings, spec: Mapping[str, Any]) -> None:
-    listener, wake = (socket.socket(fileno=spec[name]) for name in ("listener", "wake"))
-    await Worker(settings, listener, wake, open_page(spec["page"])).run()
+    pages = [open_page(page) for page in spec["pages"]]
+    place = Place(spec["index"], [Slot(*slot) for slot in spec["slots"]], pages)
+    await Worker(settings, place, socket.socket(fileno=spec["wake"]), pages[place.own]).run()
+
+
+async def _await_turn(spec: Mapping[str, Any]) -> int:
+    """Returns when no other syncer of this host writes; until then this one stands by, which its page tells.
+
+    It is this one's turn as long as the descriptor is open that is returned: to the end of the process.
+    """
+    turn = os.open(f"/proc/self/fd/{spec['turn']}", os.O_RDWR)  # opened anew: a lock of its own
+    beating = asyncio.create_task(keep_beating(open_page(spec["page"])))
+    while True:
+        try:
+            fcntl.flock(turn, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            await asyncio.sleep(TURN_LOOK_S)
+        else:
+            beating.cancel()
+            return turn
 
 
 async def _run_syncer(settings: EdgeSettings, spec: Mapping[str, Any]) -> None:
+    await _await_turn(spec)
     cache = Cache(settings.data)
     wakes, tally = [socket.socket(fileno=descriptor) for descriptor in spec["wakes"]], Tally()
     reservoir = Reservoir()
@@ -257,8 +334,3 @@ def _read_root(name: str, path: Path) -> Chain:
     if pinned.root.workspace != name:
         raise ValueError(f"{path}: expected the root of workspace {name!r}, got that of {pinned.root.workspace!r}")
     return pinned
-
-
-def _name(listener: socket.socket) -> str:
-    host, port, *_ = listener.getsockname()
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -14,6 +14,7 @@ from typing import Final
 BEAT_S = 1.0
 FIELDS: Final = (
     "beat",
+    "pulse_ms",
     "pid",
     "ready",
     "checks",
@@ -29,6 +30,7 @@ FIELDS: Final = (
     "fell_back",
     "files",
     "connections",
+    "moved",
     "changes",
     "broken_rows",
     "broken_audiences",
@@ -54,7 +56,8 @@ class Counters:
     """What one worker counts. `cursor` is the newest row that it has applied.
 
     `beat` is when the last copy was made, in seconds of the clock that all processes of a machine share and nobody sets
-    (CLOCK_MONOTONIC); 0 before the first.
+    (CLOCK_MONOTONIC); 0 before the first. `pulse_ms` is the same in milliseconds: other workers go by it, and want to
+    know sooner than the parent when one of them is silent.
 
     `flag_requests` are OFREP's, of which `flags_unchanged` were answered with 304.
 
@@ -69,6 +72,8 @@ class Counters:
     `window_refused` who got none, `window_expired` the checks that were answered without waiting for Redis any longer,
     and `window_fenced` the questions that met a Redis, or a host, that may tell nobody of a place.
 
+    `moved` are the connections that it gave to other workers of the host.
+
     `proven` are checks with a user that was proven, `proofs_refused` those with a token that proved nothing, and
     `proofs_verified` the signatures that were verified for them.
     """
@@ -80,6 +85,7 @@ class Counters:
             setattr(self, field, 0)
 
     beat: int
+    pulse_ms: int
     pid: int
     ready: int
     checks: int
@@ -95,6 +101,7 @@ class Counters:
     fell_back: int
     files: int
     connections: int
+    moved: int
     changes: int
     broken_rows: int
     broken_audiences: int
@@ -114,7 +121,8 @@ class Counters:
 
     def mark_beat(self) -> None:
         """Says that the process is alive now."""
-        self.beat = int(time.monotonic())
+        now = time.monotonic()
+        self.beat, self.pulse_ms = int(now), int(now * 1_000)
 
     def write(self, page: mmap.mmap) -> None:
         """Copies the counters into their page."""

@@ -1,167 +1,156 @@
-"""The parent of an edge host: binds the sockets, starts syncer and workers, and again what ends. Standard library only.
+"""The parent of an edge host: keeps the sockets, runs syncer and workers, replaces what ends. Standard library only.
 
-It keeps every socket open for ever, so that what waits in a dead worker's queue is served by its successor.
+It keeps every socket open for ever, so that what waits in a dead worker's queue is served by another. At a reload it
+starts new processes beside the old ones, lets these leave their connections to them, and becomes the new code itself:
+as the same process, with the same sockets and children.
 """
 
 import json
 import logging
-import mmap
 import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import chain
+from dataclasses import dataclass, field
+from typing import Any, Self
 
-from edge.metrics import PAGE_BYTES, read_page
+from edge.child import START_S, Child, make_command
+from edge.control import accept, answer
+from edge.generation import STATE_FORMAT, Generation, Held, list_descriptors, plan
 
-# How often pages and children are looked at when no signal comes, in seconds.
+# How often pages, children and askers are looked at when no signal comes, in seconds; and while something is awaited.
 LOOK_S = 0.5
-# A child copies its counters once a second; one that has not for this long hangs, and is killed. The syncer waits for
-# the disk, which may stall and come back.
-WORKER_HANG_S = 10.0
-SYNCER_HANG_S = 60.0
-# How long a child may take until its first copy.
-START_S = 60.0
-# A child that ended within this time of its start waits before the next one, twice as long each time.
-STEADY_S = 5.0
-FIRST_PAUSE_S = 0.1
-LONGEST_PAUSE_S = 5.0
+EAGER_LOOK_S = 0.02
 # How long workers have to drain and end, then the syncer; what is left is killed.
 STOP_S = 15.0
-BACKLOG = 4_096
-SIGNALS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT)
-
+# How long the new code may take to read the settings, in seconds.
+JUDGE_S = 30.0
+# What a reload cannot change: sockets are bound once, and edge.db has one writer.
+LASTING = ("listen", "admin", "data")
+MAX_PROBLEM_BYTES = 4_000
+SIGNALS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _log = logging.getLogger("graywave.edge")
 
 
 @dataclass(slots=True)
-class Child:
-    """One process that is to run, how it is started, and its heartbeat.
-
-    Times are of the monotonic clock, in seconds: one that is set must neither kill what lives nor put off what is due.
-    """
-
-    role: str
-    command: Sequence[str]
-    descriptors: Sequence[int]
-    page: mmap.mmap
-    hang_s: float
-    process: subprocess.Popen[bytes] | None = None
-    started_at: float = 0.0
-    pause_s: float = 0.0
-    start_at: float = 0.0
-
-    def start(self, now: float) -> None:
-        """Starts the process, which inherits its descriptors by number; where that fails, plans the next attempt."""
-        self.page[:] = bytes(len(self.page))
-        self.started_at = now
-        try:
-            self.process = subprocess.Popen(self.command, pass_fds=self.descriptors)  # noqa: S603 - our own code
-        except OSError as error:  # no memory or no process to be had now: what runs has to go on
-            self._plan_start(now)
-            _log.error("%s cannot be started: %s; next attempt in %.1f s", self.role, error, self.pause_s)
-        else:
-            _log.info("%s started as process %d", self.role, self.process.pid)
-
-    def note_end(self, now: float) -> None:
-        """Plans the next start: at once after a steady life, later and later after short ones."""
-        assert self.process is not None  # noqa: S101 - only what was started ends
-        ended, self.process = self.process, None
-        self._plan_start(now)
-        what = f"{self.role} (process {ended.pid}) ended with code {ended.returncode}"
-        _log.error("%s; next start in %.1f s", what, self.pause_s)
-
-    def _plan_start(self, now: float) -> None:
-        is_short = now - self.started_at < STEADY_S
-        self.pause_s = min(max(self.pause_s * 2, FIRST_PAUSE_S), LONGEST_PAUSE_S) if is_short else 0.0
-        self.start_at = now + self.pause_s
-
-    def has_hung(self, now: float) -> bool:
-        """Says whether the process has stopped copying its counters, or never began."""
-        beat = read_page(self.page)["beat"]
-        if self.process is None:
-            return False
-        return now - beat > self.hang_s if beat else now - self.started_at > START_S
-
-    def send(self, what: signal.Signals) -> None:
-        """Sends the process a signal, if it still runs."""
-        if self.process is not None:
-            self.process.send_signal(what)
-
-
-class Parent:
-    """Runs a host's processes until SIGTERM or SIGINT.
+class Reload:
+    """A reload under way: the settings are judged, then the next generation gets ready, then it is in force.
 
     Args:
-        listeners: a bound socket a worker.
-        admin: the bound socket of the admin listener.
-        config: what children read their settings from, an empty text for the environment alone.
-        drain_delay_s: between going unready and draining.
+        judge: the process that reads the settings, with the new code.
+        found: where it writes what it has read, or what is wrong; a descriptor.
+        asker: who waits to be told; None after a signal.
+        until: when it has taken too long, of the monotonic clock.
+        next: the generation that gets ready, once there is one.
     """
 
-    def __init__(
-        self, listeners: Sequence[socket.socket], admin: socket.socket, config: str, drain_delay_s: float
-    ) -> None:
-        self._config = config
-        self._drain_delay_s = drain_delay_s
-        # All stay open here, so that a successor inherits them; the syncer writes to the first of each pair.
-        self._sockets = [admin, *listeners]
-        self._wakes = [socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM) for _ in listeners]
-        pages = [_make_page(f"graywave-worker-{index}") for index in range(len(listeners))]
-        self._workers = [
-            self._plan(f"worker {index}", WORKER_HANG_S, page, listener=listener.fileno(), wake=reading.fileno())
-            for index, (listener, (_, reading), page) in enumerate(zip(listeners, self._wakes, pages, strict=True))
-        ]
-        wakes = [writing.fileno() for writing, _ in self._wakes]
-        own_page = _make_page("graywave-syncer")
-        self._syncer = self._plan("syncer", SYNCER_HANG_S, own_page, admin=admin.fileno(), pages=pages, wakes=wakes)
+    judge: "subprocess.Popen[bytes]"
+    found: int
+    asker: socket.socket | None
+    until: float
+    next: Generation | None = None
 
-    def _plan(self, role: str, hang_s: float, page: int, **handed: int | list[int]) -> Child:
-        """A child and what it is handed: descriptors, by their numbers."""
-        spec = {"role": role, "parent": os.getpid(), "config": self._config, "page": page, **handed}
-        descriptors = chain([page], *(value if isinstance(value, list) else [value] for value in handed.values()))
-        command = [sys.executable, "-m", "edge", json.dumps(spec)]
-        return Child(role, command, list(descriptors), mmap.mmap(page, PAGE_BYTES), hang_s)
+
+class RefusedReloadError(Exception):
+    """A reload that changes nothing; says why."""
+
+
+@dataclass(slots=True)
+class Parent:
+    """Runs a host's processes until SIGTERM or SIGINT, and reloads at SIGHUP.
+
+    Args:
+        held: what it keeps for ever.
+        config: the file that settings are read from, an empty text for the environment alone.
+        current: the processes that should run.
+        leaving: processes of former generations, which end by themselves.
+        reload: the reload under way, if there is one.
+    """
+
+    held: Held
+    config: str
+    current: Generation
+    leaving: list[Child] = field(default_factory=list)
+    reload: Reload | None = None
+
+    @classmethod
+    def begin(cls, held: Held, config: str, settings: bytes) -> Self:
+        """Returns the parent of a host that starts, with its settings as `edge.settings` freezes them."""
+        return cls(held, config, plan(held, settings))
+
+    @classmethod
+    def resume(cls, state: dict[str, Any]) -> Self:
+        """Returns the parent that goes on with what another image of it has saved."""
+        for each in list_descriptors(state):
+            os.set_inheritable(each, False)  # noqa: FBT003 - the standard library's own
+        held = Held.load(state["held"])
+        leaving = [Child.load(saved) for saved in state["leaving"]]
+        return cls(held, state["config"], Generation.load(state["current"], held), leaving)
+
+    # The life of a host
 
     def run(self) -> None:
         """Runs until asked to stop, then stops in good order."""
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         self._start_due(time.monotonic())
         while True:
-            received = signal.sigtimedwait(SIGNALS, LOOK_S)
-            if received is not None and received.si_signo in (signal.SIGTERM, signal.SIGINT):
+            received = signal.sigtimedwait(SIGNALS, EAGER_LOOK_S if self.reload else LOOK_S)
+            number = received.si_signo if received else 0
+            if number in (signal.SIGTERM, signal.SIGINT):
                 break
+            if number == signal.SIGHUP:
+                self._begin_reload(None)
             self._look_after(time.monotonic())
         self._stop()
 
-    def _children(self) -> list[Child]:
-        return [self._syncer, *self._workers]
+    def _look_after(self, now: float) -> None:
+        for asker in accept(self.held.control) if self.held.control else ():
+            self._begin_reload(asker)
+        for child in self.current.children:
+            if child.has_ended():
+                child.note_end(now)
+                self._nudge()
+            elif child.has_hung(now):
+                self._kill(child)
+        self._start_due(now)
+        self._look_after_leaving(now)
+        if self.reload is not None:
+            self._advance(self.reload, now)
+
+    def _look_after_leaving(self, now: float) -> None:
+        for child in list(self.leaving):
+            if child.has_ended():
+                self.leaving.remove(child)
+                child.close()
+            elif child.has_hung(now):
+                self._kill(child)
 
     def _start_due(self, now: float) -> None:
-        for child in self._children():
+        for child in self.current.children:
             if child.process is None and child.start_at <= now:
                 child.start(now)
 
-    def _look_after(self, now: float) -> None:
-        for child in self._children():
-            if child.process is not None and child.process.poll() is not None:
-                child.note_end(now)
-            elif child.has_hung(now):
-                _log.error("%s shows no sign of life: killing it", child.role)
-                child.send(signal.SIGKILL)
-        self._start_due(now)
+    def _nudge(self) -> None:
+        """Lets the workers see at once that one of them serves no more."""
+        for worker in self.current.workers:
+            worker.nudge()
+
+    @staticmethod
+    def _kill(child: Child) -> None:
+        _log.error("%s shows no sign of life: killing it", child.role)
+        child.send(signal.SIGKILL)
 
     def _stop(self) -> None:
         """Readiness goes first, then the workers drain, then the syncer ends."""
         _log.info("stopping")
-        self._syncer.send(signal.SIGUSR1)
-        time.sleep(self._drain_delay_s)
-        self._end(self._workers)
-        self._end([self._syncer])
+        if self.reload is not None:
+            self._refuse(self.reload, "the edge is stopping")
+        self.current.syncer.send(signal.SIGUSR1)
+        time.sleep(self.current.settings["drain_delay_s"])
+        self._end([*self.current.workers, *self.leaving])
+        self._end([self.current.syncer])
         _log.info("stopped")
 
     @staticmethod
@@ -179,54 +168,136 @@ class Parent:
                 child.send(signal.SIGKILL)
                 child.process.wait()
 
+    # A reload
 
-def _make_page(name: str) -> int:
-    """A page of shared memory that no file system has, by its descriptor."""
-    page = os.memfd_create(name)
-    os.ftruncate(page, PAGE_BYTES)
-    return page
+    def _begin_reload(self, asker: socket.socket | None) -> None:
+        if self.reload is not None:
+            _log.warning("another reload is under way: this one is not begun")
+            if asker is not None:
+                answer(asker, is_done=False, message="another reload is under way")
+            return
+        found = os.memfd_create("graywave-judge")
+        spec = {"role": "judge", "parent": os.getpid(), "config": self.config, "found": found, "format": STATE_FORMAT}
+        _log.info("reloading")
+        try:
+            judge = subprocess.Popen(make_command(json.dumps(spec)), pass_fds=[found])  # noqa: S603 - our own code
+        except OSError as error:
+            os.close(found)
+            _log.error("reload refused, everything stays as it is: the new code cannot be started: %s", error)
+            if asker is not None:
+                answer(asker, is_done=False, message=f"the new code cannot be started: {error}")
+            return
+        self.reload = Reload(judge, found, asker, time.monotonic() + JUDGE_S)
+
+    def _advance(self, reload: Reload, now: float) -> None:
+        try:
+            if reload.next is None:
+                self._heed_judge(reload, now)
+            elif _is_ready(reload.next, now > reload.until):
+                self._replace(reload, reload.next)
+        except RefusedReloadError as error:
+            self._refuse(reload, str(error))
+
+    def _heed_judge(self, reload: Reload, now: float) -> None:
+        """Starts the next generation as soon as its settings are known to be good."""
+        code = reload.judge.poll()
+        if code is None:
+            if now > reload.until:
+                reload.judge.kill()
+                raise RefusedReloadError(f"the new code did not read the settings within {JUDGE_S:.0f} s")
+            return
+        found = os.pread(reload.found, os.fstat(reload.found).st_size, 0)
+        if code:
+            problem = found[:MAX_PROBLEM_BYTES].decode("utf-8", "replace")
+            raise RefusedReloadError(problem or f"the new code ended with code {code}, see the edge's log")
+        self._check_lasting(json.loads(found))
+        try:
+            reload.next = plan(self.held, found)
+        except OSError as error:
+            raise RefusedReloadError(f"no more sockets can be bound: {error}") from error
+        reload.until = now + START_S
+        for child in reload.next.children:
+            child.start(now)
+
+    def _check_lasting(self, settings: dict[str, Any]) -> None:
+        for name in LASTING:
+            old, new = self.current.settings[name], settings[name]
+            if old != new:
+                raise RefusedReloadError(f"{name}: expected {old!r} as at the start, got {new!r}: restart to change it")
+
+    def _refuse(self, reload: Reload, reason: str) -> None:
+        """Leaves everything as it is; what has started already leaves its connections to those that stay."""
+        self.reload = None
+        _log.error("reload refused, everything stays as it is: %s", reason)
+        if reload.judge.poll() is None:
+            reload.judge.kill()
+            reload.judge.wait()
+        if reload.next is not None:
+            self._dismiss(reload.next)
+        os.close(reload.found)
+        if reload.asker is not None:
+            answer(reload.asker, is_done=False, message=reason)
+
+    def _dismiss(self, generation: Generation) -> None:
+        os.close(generation.snapshot)
+        generation.syncer.send(signal.SIGTERM)
+        for worker in generation.workers:
+            worker.send(signal.SIGUSR1)
+        for child in generation.children:
+            if child.process is None:
+                child.close()
+            else:
+                self.leaving.append(child)
+
+    def _replace(self, reload: Reload, following: Generation) -> None:
+        """Puts the next generation in force, and becomes the new code."""
+        old, self.current, self.reload = self.current, following, None
+        self._dismiss(old)
+        os.close(reload.found)
+        self._become_new(reload.asker)
+
+    def _become_new(self, asker: socket.socket | None) -> None:
+        state = self._save(asker)
+        descriptor = os.memfd_create("graywave-state", 0)
+        os.pwrite(descriptor, json.dumps(state).encode(), 0)
+        kept = [descriptor, *list_descriptors(state)]
+        for each in kept:
+            os.set_inheritable(each, True)  # noqa: FBT003 - the standard library's own
+        command = make_command(json.dumps({"role": "parent", "state": descriptor}))
+        try:
+            os.execv(command[0], command)  # noqa: S606 - our own code
+        except OSError as error:
+            _log.error("the new code cannot be started, the parent goes on with the old: %s", error)
+            for each in kept:
+                os.set_inheritable(each, False)  # noqa: FBT003 - as above
+            os.close(descriptor)
+            tell_reloaded(asker)
+
+    def _save(self, asker: socket.socket | None) -> dict[str, Any]:
+        return {
+            "format": STATE_FORMAT,
+            "config": self.config,
+            "held": self.held.save(),
+            "current": self.current.save(),
+            "leaving": [child.save() for child in self.leaving],
+            "asker": None if asker is None else asker.fileno(),
+        }
 
 
-def bind(host: str, port: int, count: int) -> list[socket.socket]:
-    """Returns that many sockets listening on one address by SO_REUSEPORT; with port 0 all take the first one's port.
-
-    With SO_REUSEPORT two edges on one address would both get a part of the devices: where somebody else listens
-    already, nothing is bound.
-
-    Raises:
-        OSError: the address is in use, or not this machine's; the message names it.
-    """
-    listeners: list[socket.socket] = []
-    try:
-        _refuse_taken(host, port)
-        for _ in range(count):
-            listeners.append(_listen(host, port))
-            port = listeners[0].getsockname()[1]
-    except OSError as error:
-        for listener in listeners:
-            listener.close()
-        raise OSError(error.errno, f"{host}:{port} cannot be listened on: {error.strerror}") from None
-    return listeners
+def tell_reloaded(asker: socket.socket | None) -> None:
+    """Tells whoever waits for it that new code and new settings are in force."""
+    _log.info("reloaded")
+    if asker is not None:
+        answer(asker, is_done=True, message="reloaded")
 
 
-def _open_socket(host: str) -> socket.socket:
-    opened = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
-    opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    return opened
-
-
-def _refuse_taken(host: str, port: int) -> None:
-    with _open_socket(host) as probe:
-        probe.bind((host, port))
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    listener = _open_socket(host)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    try:
-        listener.bind((host, port))
-        listener.listen(BACKLOG)
-    except OSError:
-        listener.close()
-        raise
-    return listener
+def _is_ready(generation: Generation, is_late: bool) -> bool:  # noqa: FBT001 - says what it is
+    """Says whether a whole generation is ready; raises RefusedReloadError where it will not be."""
+    for child in generation.children:
+        if child.process is None or child.has_ended():
+            raise RefusedReloadError(f"the new {child.role} ended before it was ready, see the edge's log")
+    if all(child.is_ready() for child in generation.children):
+        return True
+    if is_late:
+        raise RefusedReloadError(f"the new processes were not ready within {START_S:.0f} s")
+    return False

@@ -2,15 +2,20 @@
 
 import os
 import re
+import tomllib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
+
+import msgspec
 
 from channel import ChannelError, Keys, read_address
 from edge.cors import check_origins
 from edge.place import MEMBERS, read_network
 from settings import read
 from settings.address import split_address
+from settings.setting import Secret
 
 SECTION = "edge"
 PREFIX = "GRAYWAVE_EDGE_"
@@ -156,3 +161,31 @@ def read_settings(toml: Path | None, environ: Mapping[str, str]) -> EdgeSettings
         SettingsError: names every problem, and where it stands.
     """
     return read(EdgeSettings, SECTION, toml, environ, PREFIX)
+
+
+def find_data(toml: Path | None, environ: Mapping[str, str]) -> Path | None:
+    """Returns the data folder that is set, None where none is; what is wrong with other settings does not matter."""
+    if PREFIX + "DATA" in environ:
+        return Path(environ[PREFIX + "DATA"])
+    try:
+        found = tomllib.loads(toml.read_text("utf-8"))[SECTION]["data"] if toml else None
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+    return toml.parent / found if toml and isinstance(found, str) else None
+
+
+def freeze_settings(settings: EdgeSettings) -> bytes:
+    """Returns settings as processes of one host hand them to each other: JSON, with absolute paths; it is secret."""
+    return msgspec.json.encode(settings, enc_hook=_make_plain)
+
+
+def _make_plain(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value.absolute())
+    return str(value) if isinstance(value, str) else dict(value)
+
+
+def thaw_settings(frozen: bytes) -> EdgeSettings:
+    """Returns the settings that `freeze_settings` was given."""
+    settings = msgspec.json.decode(frozen, type=EdgeSettings, dec_hook=lambda kind, value: kind(value))
+    return replace(settings, redis=Secret(settings.redis))

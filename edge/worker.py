@@ -30,8 +30,9 @@ from edge.atlas import Atlas
 from edge.audience import Opener, Table
 from edge.cache import Batch, CacheReader, Row
 from edge.chain import Chain
-from edge.connection import Connections
+from edge.connection import DOWNLOAD_DEADLINE_S, Connections
 from edge.cors import Cors
+from edge.door import Doors, Place
 from edge.exchange import Rules
 from edge.head import HeadReader
 from edge.keyring import Keyring, make_provers
@@ -54,10 +55,10 @@ SLICE = 20
 # With each whole second of the clock, which rules and the Date of answers go by.
 TICK_S = 1.0
 # How long connections may take to end after a SIGTERM, and then what aiohttp still answers; both end within the time
-# that the parent gives, in seconds.
+# that the parent gives, in seconds. How long where others go on, and a download may take its time.
 DRAIN_S = 10.0
+HAND_OVER_S = DOWNLOAD_DEADLINE_S
 APP_STOP_S = 1.0
-BACKLOG = 4_096
 
 _log = logging.getLogger("graywave.edge")
 
@@ -181,14 +182,14 @@ class Worker:
 
     Args:
         settings: the edge's.
-        listener: the socket it serves, bound and kept by the parent.
+        place: its place among the workers of the host, and the sockets that the parent has bound and keeps.
         wake: what the syncer writes to when edge.db has changed, and is told by what devices report.
         page: where its counters go.
     """
 
-    def __init__(self, settings: EdgeSettings, listener: socket.socket, wake: socket.socket, page: mmap.mmap) -> None:
+    def __init__(self, settings: EdgeSettings, place: Place, wake: socket.socket, page: mmap.mmap) -> None:
         self._settings = settings
-        self._listener = listener
+        self._place = place
         self._wake = wake
         self._page = page
         self._counters = Counters()
@@ -207,11 +208,13 @@ class Worker:
         self._writer = Writer()
         self._reader = HeadReader()
         self._stop = asyncio.Event()
+        self._has_successor = False
 
     async def run(self) -> None:
-        """Loads, serves until SIGTERM, then ends in good order."""
+        """Loads, serves until SIGTERM or, where others go on, SIGUSR1, then ends in good order."""
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self._stop.set)
+        loop.add_signal_handler(signal.SIGUSR1, self._heed_successor)
         keys = read_keys(self._settings.fingerprint_keys)
         opener = Opener(self._settings.data, keys)
         asker = Asker.open(self._settings, self._rules.workspaces, keys, self._counters)
@@ -226,21 +229,25 @@ class Worker:
         self._tick(follower, asker)
         tasks = [self._start(self._keep_ticking(follower, asker))]
         await self._load(follower)
-        self._listen_for_wake(follower)
-        tasks.append(self._start(follower.follow()))
         runner = web.AppRunner(
             make_app(self._rules, self._settings, self._outbox),
             handler_cancellation=True,
             shutdown_timeout=APP_STOP_S,
         )
         await runner.setup()
-        server = await loop.create_server(self._choose_protocol(runner), sock=self._listener, backlog=BACKLOG)
+        serve = self._choose_protocol(runner)
+        doors = Doors(self._place, self._counters, self._connections, serve, follower.wake)
+        self._listen_for_wake(follower, doors)
+        tasks.append(self._start(follower.follow()))
+        await doors.look()
         self._rules.ready = True
-        self._copy_counters()
+        self._pulse()
+        tasks.append(self._start(doors.keep()))
         await self._stop.wait()
         self._rules.ready = False
-        server.close()
-        await self._drain()
+        self._pulse()
+        tasks[-1].cancel()  # the doors stay as they are now
+        await self._leave(doors)
         await runner.cleanup()
         await asker.close()
         await _end(tasks)
@@ -260,7 +267,11 @@ class Worker:
         gc.enable()
         self._counters.load_us = int((time.perf_counter() - started) * 1e6)
 
-    def _listen_for_wake(self, follower: Follower) -> None:
+    def _heed_successor(self) -> None:
+        self._has_successor = True
+        self._stop.set()
+
+    def _listen_for_wake(self, follower: Follower, doors: Doors) -> None:
         self._wake.setblocking(False)  # noqa: FBT003 - the standard library's own
 
         def heed() -> None:
@@ -268,6 +279,7 @@ class Worker:
                 while self._wake.recv(4_096):
                     pass
             follower.wake()
+            doors.nudge()
 
         asyncio.get_running_loop().add_reader(self._wake, heed)
         follower.wake()
@@ -300,8 +312,7 @@ class Worker:
         self._connections.tick(time.monotonic())
         self._keyring.tick(int(now))
         self._look_at_atlas()
-        self._counters.mark_beat()
-        self._copy_counters()
+        self._pulse()
         self._outbox.send(self._wake)
         self._rules.sampler.send(self._wake)
         asker.tick()
@@ -317,11 +328,35 @@ class Worker:
         self._counters.connections = len(self._connections)
         self._counters.write(self._page)
 
-    async def _drain(self) -> None:
-        """Ends each connection as soon as no answer is owed, and all of them after DRAIN_S."""
+    def _pulse(self) -> None:
+        self._counters.mark_beat()
+        self._copy_counters()
+
+    async def _leave(self, doors: Doors) -> None:
+        """Leaves every connection to others where there are some, else ends it as soon as no answer is owed.
+
+        A SIGTERM while others go on means that they end, too.
+        """
+        if self._has_successor:
+            asked = asyncio.Event()
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, asked.set)
+            until = time.monotonic() + HAND_OVER_S
+            waits = [asyncio.create_task(doors.hand_over(until)), asyncio.create_task(asked.wait())]
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            await _end(waits)
+        await self._drain(doors)
+
+    async def _drain(self, doors: Doors) -> None:
+        """Answers whoever still asks, and ends when nobody is left, or after DRAIN_S."""
         self._connections.drain()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._connections.emptied.wait(), DRAIN_S)
+            async with asyncio.timeout(DRAIN_S):
+                await self._connections.emptied.wait()
+                doors.close()
+                await asyncio.sleep(0)
+                while len(self._connections):  # what was just accepted
+                    self._connections.emptied.clear()
+                    await self._connections.emptied.wait()
 
 
 def make_reception(settings: EdgeSettings, provers: Mapping[str, Prover], atlas: Atlas) -> Reception | None:
@@ -339,7 +374,7 @@ def _pin_workspace(name: str, root: Path) -> Workspace:
     return Workspace(name, Chain.pin(root.read_bytes()).documents)
 
 
-async def _end(tasks: Sequence["asyncio.Task[None]"]) -> None:
+async def _end(tasks: Sequence["asyncio.Task[Any]"]) -> None:
     """Ends tasks, and raises what one of them has failed with."""
     for task in tasks:
         task.cancel()

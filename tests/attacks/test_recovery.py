@@ -113,7 +113,7 @@ class City:
             "FILES": f"http://{self.hosts[0].devices}",
         }
         environ = {f"GRAYWAVE_PUBLISHER_{name}": str(value) for name, value in settings.items()}
-        self.publisher = Server("publisher", environ, self.folder / "publisher.log")
+        self.publisher = Server(["publisher"], environ, self.folder / "publisher.log")
         self._address = self.publisher.find(rf"publishing workspace {WORKSPACE} at http://(\S+)")
 
     def stop_publisher(self) -> None:

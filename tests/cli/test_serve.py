@@ -79,3 +79,37 @@ def test_a_root_of_another_workspace(
     assert result.exit_code == 1
     assert result.stderr.startswith(f"graywave: the {server} cannot start: ")
     assert "'other'" in result.stderr
+
+
+def test_reload_finds_the_edge(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The edge of the data folder is asked, however that is named; its refusal is told with code 3."""
+    outcomes = [(True, "reloaded"), (True, "reloaded"), (False, "edge.workers: expected an integer")]
+    asked: list[Path] = []
+
+    def note(folder: Path, _timeout_s: float) -> tuple[bool, str]:
+        asked.append(folder)
+        return outcomes[len(asked) - 1]
+
+    monkeypatch.setattr("edge.control.ask_reload", note)
+    Path("edge.toml").write_text('[edge]\ndata = "data"\n', "utf-8")
+    first = run("edge", "--config", "edge.toml", "reload")
+    assert (first.exit_code, first.stdout) == (0, "reloaded\n")
+    assert run("edge", "reload", "--data", "other").exit_code == 0
+    set_up(monkeypatch, "edge", EDGE)
+    third = run("edge", "reload")
+    assert third.exit_code == 3
+    assert third.stderr == (
+        "graywave: the edge refused to reload, and goes on as before:\nedge.workers: expected an integer\n"
+    )
+    assert asked == [Path("data"), Path("other"), Path("edge")]
+
+
+def test_reload_without_an_edge(run: Run) -> None:
+    """Nobody to ask is told with code 4, no folder to look in with code 2."""
+    Path("data").mkdir()
+    result = run("edge", "reload", "--data", "data")
+    message = "graywave: no edge answers in data: No such file or directory\n"
+    assert (result.exit_code, result.stderr) == (4, message)
+    result = run("edge", "reload")
+    assert result.exit_code == 2
+    assert "name the edge's data folder: --data, GRAYWAVE_EDGE_DATA or --config" in result.stderr

@@ -11,6 +11,7 @@ from edge.connection import (
     IDLE_DEADLINE_S,
     LIFE_S,
     LIFE_SPREAD,
+    QUIET_S,
     REQUEST_DEADLINE_S,
     Connections,
     FullError,
@@ -23,12 +24,19 @@ class Served:
     def __init__(self) -> None:
         self.deadline = self.life_end = 0.0
         self.told: list[str] = []
+        self.descriptor = -1
 
     def expire(self) -> None:
         self.told.append("expire")
 
     def retire(self) -> None:
         self.told.append("retire")
+
+    def end_idle(self) -> None:
+        self.told.append("end idle")
+
+    def find_descriptor(self) -> int:
+        return self.descriptor
 
 
 class Transport(asyncio.BaseTransport):
@@ -177,4 +185,60 @@ def test_connection_that_retires_by_ending() -> None:
         connections.add(each, Transport())
     connections.drain()
     assert [each.told for each in served] == [["retire"]] * 3
+    assert connections.emptied.is_set()
+
+
+@pytest.mark.parametrize(
+    ("since_s", "deadline_s", "told"),
+    [
+        (QUIET_S - 0.1, IDLE_DEADLINE_S, []),
+        (QUIET_S, IDLE_DEADLINE_S, ["end idle"]),
+        (QUIET_S - 0.1, REQUEST_DEADLINE_S, []),
+        (QUIET_S, REQUEST_DEADLINE_S, ["end idle"]),
+        (QUIET_S, DOWNLOAD_DEADLINE_S, []),
+    ],
+)
+def test_quiet_connections_of_a_draining_worker_end(since_s: float, deadline_s: float, told: list[str]) -> None:
+    """Nobody has asked for QUIET_S: whether it was asked before, or only connected; a download takes longer."""
+    connections = Connections(9)
+    served = add(connections)
+    connections.drain()
+    served.told.clear()
+    served.deadline = 1_000.0 + deadline_s
+    served.life_end = 9_000.0
+    connections.tick(1_000.0 + since_s)
+    assert served.told == told
+
+
+def test_quiet_connections_of_others_stay() -> None:
+    """Where nobody drains a device may be quiet."""
+    connections = Connections(9)
+    served = add(connections)
+    served.deadline, served.life_end = 1_000.0 + IDLE_DEADLINE_S, 9_000.0
+    connections.tick(1_000.0 + IDLE_DEADLINE_S - 1)
+    assert served.told == []
+
+
+def test_movable_connections() -> None:
+    """Those are listed that another process can go on with, and no more than wanted; one may be let go meanwhile."""
+    connections = Connections(9)
+    first, second, third, fourth = (add(connections) for _ in range(4))
+    first.descriptor, third.descriptor, fourth.descriptor = 5, 6, 7
+    listed = []
+    for served in connections.list_movable(2):
+        listed.append(served)
+        connections.let_go(served)
+    assert listed == [first, third]
+    assert [each.told for each in (first, second, third, fourth)] == [["expire"], [], ["expire"], []]
+    assert len(connections) == 2
+
+
+def test_worker_whose_connections_others_go_on_with() -> None:
+    """Nothing is retired, for it can move; the last one that goes is noticed."""
+    connections = Connections(9)
+    served = add(connections)
+    connections.pass_on()
+    assert connections.is_draining
+    assert served.told == []
+    connections.let_go(served)
     assert connections.emptied.is_set()

@@ -9,7 +9,7 @@ import pytest
 
 from channel import Position
 from edge.answer import Workspace
-from edge.connection import IDLE_DEADLINE_S, REQUEST_DEADLINE_S, Connections
+from edge.connection import IDLE_DEADLINE_S, QUIET_S, REQUEST_DEADLINE_S, Connections
 from edge.exchange import CONTINUE, MAX_HEAD_BYTES, Rules
 from edge.head import HeadReader
 from edge.lane import PIPELINED, REQUEST_LINE, Lane
@@ -38,10 +38,17 @@ class Transport(asyncio.Transport):
     """A connection's other side: what was written to it, and what else it was told, in order."""
 
     def __init__(self) -> None:
-        super().__init__({"peername": ("192.0.2.1", 5)})
+        super().__init__({"peername": ("192.0.2.1", 5), "socket": self})
         self.written = b""
         self.told: list[str] = []
         self.protocol: asyncio.BaseProtocol | None = None
+        self.descriptor, self.unwritten = 77, 0
+
+    def fileno(self) -> int:
+        return self.descriptor
+
+    def get_write_buffer_size(self) -> int:
+        return self.unwritten
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         assert not self.is_closing()
@@ -92,6 +99,12 @@ class Successor(asyncio.Protocol):
 
     def retire(self) -> None:
         self.told.append("retire")
+
+    def end_idle(self) -> None:
+        self.told.append("end idle")
+
+    def find_descriptor(self) -> int:
+        return -1
 
 
 class NotingReader(HeadReader):
@@ -266,11 +279,59 @@ def test_connection_beyond_its_deadline(line: Line) -> None:
     assert line.transport.written == b""
 
 
-def test_idle_connection_retires_at_once(line: Line) -> None:
-    """Where no message has begun, a connection that is to go goes now."""
+def test_idle_connection_retires_with_its_next_answer(line: Line) -> None:
+    """A client that is just asking is not cut off: its answer says that it is the last."""
+    line.feed(CHECK)
+    line.transport.written = b""
+    line.connections.drain()
+    assert line.transport.told == []
+    line.feed(CHECK)
+    assert line.transport.written == write_answer(line, keeps_alive=False)
+    assert line.transport.told == ["close"]
+
+
+def test_quiet_connection_of_a_draining_worker_ends(line: Line) -> None:
+    """Where nobody has asked for QUIET_S the connection ends; one with half a message does not."""
     line.feed(CHECK)
     line.connections.drain()
+    line.connections.tick(START + QUIET_S / 2)
+    assert line.transport.told == []
+    line.connections.tick(START + QUIET_S)
     assert line.transport.told == ["close"]
+
+
+def test_half_a_message_is_not_quiet(line: Line) -> None:
+    """A message that has begun is waited for until its deadline, and so is one whose answer takes long."""
+    line.feed(CHECK[:9])
+    line.connections.drain()
+    line.connections.tick(START + QUIET_S)
+    assert line.transport.told == []
+    line.lane._held, line.lane._is_waiting = b"", True
+    line.connections.tick(START + QUIET_S)
+    assert line.transport.told == []
+
+
+def test_connection_that_another_process_can_go_on_with(line: Line) -> None:
+    """Between two messages a connection may move; within one, with answers unwritten, or at its end it stays."""
+    line.feed(CHECK)
+    assert line.lane.find_descriptor() == line.transport.descriptor
+    line.transport.unwritten = 1
+    assert line.lane.find_descriptor() == -1
+    line.transport.unwritten = 0
+    line.lane._is_waiting = True
+    assert line.lane.find_descriptor() == -1
+    line.lane._is_waiting = False
+    line.feed(CHECK[:9])
+    assert line.lane.find_descriptor() == -1
+    line.feed(CHECK[9:])
+    line.lane.retire()
+    assert line.lane.find_descriptor() == -1
+
+
+def test_connection_that_is_closing_stays(line: Line) -> None:
+    """Nobody can go on with what has been closed."""
+    line.transport.close()
+    assert line.lane.find_descriptor() == -1
 
 
 @pytest.mark.parametrize("at", [1, HEAD_SIZE, len(CHECK) - 1])

@@ -1,23 +1,27 @@
 """Tests of edge/main.py; what whole hosts do is tested in tests/end_to_end."""
 
 import asyncio
+import fcntl
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
 from edge import main, parent
-from edge.metrics import PAGE_BYTES
-from edge.settings import EdgeSettings
-from tests.edge.press import NOW, WORKSPACE, write_root
+from edge.control import HeldError, hold_folder
+from edge.generation import STATE_FORMAT, Held
+from edge.metrics import PAGE_BYTES, open_page, read_page
+from edge.settings import EdgeSettings, freeze_settings, thaw_settings
+from tests.edge.press import NOW, WORKSPACE, eventually, write_root
 from trust import ROLES, PrivateKey, make_root
 
 SOURCES = Path(__file__).parents[2]
@@ -82,18 +86,31 @@ def test_one_address_for_both_is_refused(settings: EdgeSettings) -> None:
         main.run_edge(both, None)
 
 
+def test_second_edge_of_a_folder_is_refused(settings: EdgeSettings) -> None:
+    """Two edges would write to one edge.db; the first has it until it ends, however it ends."""
+    held = hold_folder(settings.data)
+    with pytest.raises(HeldError, match=f"another edge runs in {settings.data}: each needs a data folder of its own"):
+        main.run_edge(settings, None)
+    os.close(held)
+
+
 def test_parent_gets_what_the_settings_say(
     settings: EdgeSettings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The parent is given a socket a worker and an admin socket; the log says where they are."""
+    """The parent is given a slot a worker, an admin socket, the held folder and all settings; the log says where."""
     given: dict[str, Any] = {}
 
     class Noted:
-        def __init__(self, listeners: Sequence[socket.socket], admin: socket.socket, config: str, delay: float) -> None:
-            given.update(listeners=[each.getsockname() for each in listeners], admin=admin.getsockname())
-            given.update(config=config, delay=delay)
-            for each in (*listeners, admin):
+        @classmethod
+        def begin(cls, held: Held, config: str, frozen: bytes) -> Self:
+            given.update(listeners=[slot.listener.getsockname() for slot in held.slots], config=config)
+            given.update(admin=held.admin.getsockname(), settings=thaw_settings(frozen))
+            with pytest.raises(HeldError):
+                hold_folder(tmp_path)
+            assert held.control is not None
+            for each in (*held.slots, held.control, held.admin):
                 each.close()
+            return cls()
 
         def run(self) -> None:
             given["ran"] = True
@@ -105,7 +122,7 @@ def test_parent_gets_what_the_settings_say(
     main.run_edge(some, Path("edge.toml"))
     assert given["ran"]
     assert len(given["listeners"]) == 3
-    assert (given["config"], given["delay"]) == (str(tmp_path / "edge.toml"), 2.5)
+    assert (given["config"], given["settings"]) == (str(tmp_path / "edge.toml"), some)
     devices, operators = (f"{host}:{port}" for host, port in (given["listeners"][0], given["admin"]))
     assert f"devices at {devices}, operators at {operators}" in caplog.text
 
@@ -153,11 +170,12 @@ def test_full_wake_up_is_skipped() -> None:
 def run_child(spec: dict[str, Any], environ: dict[str, str], *before: str) -> subprocess.CompletedProcess[str]:
     """Runs a child as the parent would, after some lines of its own; returns what came of it."""
     code = "\n".join([*before, f"from edge.main import run_child; import os; run_child({spec!r}, os.environ)"])
+    numbers = [value for value in spec.values() if isinstance(value, int) and value > 2]
     return subprocess.run(  # noqa: S603 - our own code
         [sys.executable, "-c", code],
         cwd=SOURCES,
         env={**os.environ, **environ},
-        pass_fds=[descriptor for value in spec.values() if isinstance(value, list) for descriptor in value],
+        pass_fds=[number for number in numbers if number != os.getpid()] + spec.get("pages", []),
         capture_output=True,
         text=True,
         timeout=30,
@@ -165,8 +183,62 @@ def run_child(spec: dict[str, Any], environ: dict[str, str], *before: str) -> su
     )
 
 
+@pytest.fixture
+def descriptors() -> Iterator[Callable[[bytes], int]]:
+    """Makes files that no file system has, as the parent hands them; they are closed when the test ends."""
+    with ExitStack() as stack:
+
+        def make(content: bytes) -> int:
+            descriptor = os.memfd_create("test")
+            stack.callback(os.close, descriptor)
+            os.pwrite(descriptor, content, 0)
+            return descriptor
+
+        yield make
+
+
+def test_child_whose_parent_is_gone_ends() -> None:
+    """A child that starts after its parent has ended does not stay for ever."""
+    ended = run_child({"role": "worker", "parent": -1}, {})
+    assert (ended.returncode, ended.stderr) == (1, "the parent is gone\n")
+
+
+def test_signals_that_waited_for_a_child() -> None:
+    """What a terminal sent while a child started is the parent's business; a SIGTERM ends the child."""
+    block = "import os; from signal import *; pthread_sigmask(SIG_BLOCK, [SIGINT, SIGHUP, SIGTERM])"
+    spec = {"role": "worker", "parent": -1}
+    for name in ("SIGINT", "SIGHUP"):
+        interrupted = run_child(spec, {}, block, f"os.kill(os.getpid(), {name})")
+        assert interrupted.stderr == "the parent is gone\n"
+    asked = run_child(spec, {}, block, "os.kill(os.getpid(), SIGTERM)")
+    assert asked.returncode == -signal.SIGTERM
+
+
+def test_syncer_without_a_disk_says_so_in_a_line(
+    settings: EdgeSettings, tmp_path: Path, descriptors: Callable[[bytes], int]
+) -> None:
+    """A folder that has become unusable is one line each time that the syncer starts, not a trace."""
+    frozen = freeze_settings(replace(settings, data=write_root(tmp_path) / "folder"))
+    page = descriptors(bytes(PAGE_BYTES))
+    spec = {"role": "syncer", "parent": os.getpid(), "page": page, "pages": [page], "wakes": []}
+    ended = run_child({**spec, "settings": descriptors(frozen), "turn": descriptors(b"")}, {})
+    (line,) = ended.stderr.splitlines()
+    assert ended.returncode == 1
+    assert "syncer CRITICAL" in line
+    assert "edge-2.db cannot be used: [Errno 20] Not a directory" in line
+
+
+def judge(descriptors: Callable[[bytes], int], environ: dict[str, str], **more: Any) -> tuple[int, bytes]:
+    """Lets a child judge what is set; returns its exit code and what it has found."""
+    found = descriptors(b"")
+    spec = {"role": "judge", "parent": os.getpid(), "config": "", "found": found, "format": STATE_FORMAT, **more}
+    ended = run_child(spec, environ)
+    assert ended.stderr == ""
+    return ended.returncode, os.pread(found, 10_000, 0)
+
+
 def set_edge(settings: EdgeSettings) -> dict[str, str]:
-    """Settings as children read them."""
+    """Settings as an operator sets them."""
     return {
         "GRAYWAVE_EDGE_REDIS": settings.redis,
         "GRAYWAVE_EDGE_DATA": str(settings.data),
@@ -174,43 +246,46 @@ def set_edge(settings: EdgeSettings) -> dict[str, str]:
     }
 
 
-def test_child_whose_parent_is_gone_ends(settings: EdgeSettings) -> None:
-    """A child that starts after its parent has ended does not stay for ever."""
-    ended = run_child({"role": "worker", "parent": -1, "config": ""}, set_edge(settings))
-    assert (ended.returncode, ended.stderr) == (1, "the parent is gone\n")
+def test_judge_reads_what_is_set_now(settings: EdgeSettings, descriptors: Callable[[bytes], int]) -> None:
+    """Good settings are found as children will get them, from the environment and from a file."""
+    code, found = judge(descriptors, set_edge(settings))
+    assert (code, thaw_settings(found)) == (0, settings)
+    toml = settings.data / "edge.toml"
+    toml.write_text("[edge]\nworkers = 7\n", "utf-8")
+    code, found = judge(descriptors, set_edge(settings), config=str(toml))
+    assert (code, thaw_settings(found)) == (0, replace(settings, workers=7))
 
 
-def test_signals_that_waited_for_a_child(settings: EdgeSettings) -> None:
-    """An interrupt that came while a child started is the parent's business; a SIGTERM ends the child."""
-    block = "import signal, os; signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT, signal.SIGTERM])"
-    spec = {"role": "worker", "parent": -1, "config": ""}
-    interrupted = run_child(spec, set_edge(settings), block, "os.kill(os.getpid(), signal.SIGINT)")
-    assert interrupted.stderr == "the parent is gone\n"
-    asked = run_child(spec, set_edge(settings), block, "os.kill(os.getpid(), signal.SIGTERM)")
-    assert asked.returncode == -signal.SIGTERM
+def test_judge_says_all_that_is_wrong(settings: EdgeSettings, descriptors: Callable[[bytes], int]) -> None:
+    """Settings, the files that they name, and a parent that this code cannot follow."""
+    good = set_edge(settings)
+    code, found = judge(descriptors, {**good, "GRAYWAVE_EDGE_WORKERS": "many", "GRAYWAVE_EDGE_LANE": "perhaps"})
+    assert code == 1
+    assert [line.partition(b":")[0] for line in found.splitlines()] == [
+        b"GRAYWAVE_EDGE_LANE",
+        b"GRAYWAVE_EDGE_WORKERS",
+    ]
+    code, found = judge(descriptors, good, format=STATE_FORMAT + 1)
+    said = f"expected a parent that saves format {STATE_FORMAT}, got {STATE_FORMAT + 1}"
+    assert (code, found.decode()) == (1, f"only a restart brings this code: {said}")
+    settings.workspaces[WORKSPACE].write_text("{}", "utf-8")
+    code, found = judge(descriptors, good)
+    assert code == 1
+    assert b"root.json: " in found
 
 
-def test_syncer_without_a_disk_says_so_in_a_line(settings: EdgeSettings, tmp_path: Path) -> None:
-    """A folder that has become unusable is one line each time that the syncer starts, not a trace."""
-    environ = set_edge(replace(settings, data=write_root(tmp_path) / "folder"))
-    page = os.memfd_create("page")
-    os.ftruncate(page, PAGE_BYTES)
-    spec = {"role": "syncer", "parent": os.getpid(), "config": "", "page": page, "pages": [page], "wakes": []}
-    ended = run_child(spec, environ)
-    os.close(page)
-    (line,) = ended.stderr.splitlines()
-    assert ended.returncode == 1
-    assert "syncer CRITICAL" in line
-    assert "edge-2.db cannot be used: [Errno 20] Not a directory" in line
-
-
-def test_settings_that_were_broken_since_the_start(settings: EdgeSettings) -> None:
-    """A file that somebody has edited badly is named each time that a child starts, without a trace."""
-    environ = {**set_edge(settings), "GRAYWAVE_EDGE_WORKERS": "many"}
-    ended = run_child({"role": "worker 1", "parent": os.getpid(), "config": ""}, environ)
-    assert ended.returncode == 1
-    assert "worker 1 CRITICAL GRAYWAVE_EDGE_WORKERS: expected an integer" in ended.stderr
-    assert "Traceback" not in ended.stderr
+async def test_one_syncer_at_a_time(descriptors: Callable[[bytes], int]) -> None:
+    """A second one stands by, which its page tells, until the first has ended."""
+    turn, page = descriptors(b""), descriptors(bytes(PAGE_BYTES))
+    spec = {"turn": turn, "page": page}
+    first = os.open(f"/proc/self/fd/{turn}", os.O_RDWR)
+    fcntl.flock(first, fcntl.LOCK_EX)
+    standing = asyncio.create_task(main._await_turn(spec))
+    await eventually(lambda: read_page(open_page(page))["beat"])
+    assert not standing.done()
+    os.close(first)
+    second = await asyncio.wait_for(standing, 30)
+    os.close(second)
 
 
 def test_spec_is_plain_json() -> None:

@@ -1,23 +1,28 @@
 """Tests of edge/parent.py, with real processes that are no edges."""
 
+import json
 import logging
 import mmap
 import os
-import re
 import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from edge import parent as parent_module
+from edge.child import FIRST_PAUSE_S, Child
+from edge.control import MAX_BYTES
+from edge.generation import Held, list_descriptors
+from edge.listener import OwnSlot, bind
 from edge.metrics import Counters
-from edge.parent import FIRST_PAUSE_S, LONGEST_PAUSE_S, START_S, STEADY_S, Child, Parent, bind
+from edge.parent import Parent
 
 # Unblocks what the parent blocks, as an edge's children do.
 LONG = [
@@ -33,6 +38,7 @@ STUBBORN = [
 ]
 PATIENCE_S = 30.0
 NOW = 1_000.0
+SETTINGS = {"workers": 2, "drain_delay_s": 0.0, "listen": "127.0.0.1:0", "admin": "127.0.0.1:0", "data": "/data"}
 
 
 def wait_until(is_true: Callable[[], object]) -> None:
@@ -43,22 +49,6 @@ def wait_until(is_true: Callable[[], object]) -> None:
         time.sleep(0.01)
 
 
-@pytest.fixture
-def children(page: mmap.mmap) -> Iterator[Callable[..., Child]]:
-    """Makes children; those that still run are killed when the test ends."""
-    made: list[Child] = []
-
-    def make(command: list[str] = LONG, hang_s: float = 10.0) -> Child:
-        made.append(Child("worker 0", command, (), page, hang_s))
-        return made[-1]
-
-    yield make
-    for child in made:
-        if child.process is not None:
-            child.process.kill()
-            child.process.wait()
-
-
 def beat(page: mmap.mmap, at: float) -> None:
     """Lets the child of a page show that it is alive."""
     counters = Counters()
@@ -66,167 +56,85 @@ def beat(page: mmap.mmap, at: float) -> None:
     counters.write(page)
 
 
-def test_child_starts_with_an_empty_page(children: Callable[..., Child], page: mmap.mmap) -> None:
-    """A successor does not inherit the counters of the dead."""
-    beat(page, NOW)
-    child = children()
-    child.start(NOW)
-    assert page[:] == bytes(len(page))
-    assert child.process is not None
-    assert child.process.poll() is None
-
-
-def test_child_inherits_its_descriptors_and_no_others(page: mmap.mmap, capfd: pytest.CaptureFixture[str]) -> None:
-    """A child has what it is handed, by its number, and nothing else that is open here."""
-    handed, kept = socket.socketpair()
-    code = f"import os; print([os.path.exists(f'/proc/self/fd/{{n}}') for n in ({handed.fileno()}, {kept.fileno()})])"
-    child = Child("worker 0", [sys.executable, "-c", code], [handed.fileno()], page, 10.0)
-    child.start(NOW)
-    assert child.process is not None
-    child.process.wait(PATIENCE_S)
-    assert capfd.readouterr().out == "[True, False]\n"
-    handed.close()
-    kept.close()
-
-
-def test_short_lives_are_followed_by_longer_pauses(
-    children: Callable[..., Child], caplog: pytest.LogCaptureFixture
-) -> None:
-    """A child that ends at once is started later and later, up to a bound; after a steady life at once."""
-    child, now, pauses = children([sys.executable, "-S", "-c", "raise SystemExit(3)"]), NOW, []
-    for _ in range(8):
-        child.start(now)
-        assert child.process is not None
-        child.process.wait(PATIENCE_S)
-        child.note_end(now)
-        assert child.process is None
-        pauses.append(child.start_at - now)
-        now = child.start_at
-    assert pauses[:3] == pytest.approx([FIRST_PAUSE_S, 2 * FIRST_PAUSE_S, 4 * FIRST_PAUSE_S])
-    assert pauses[-1] == LONGEST_PAUSE_S
-    assert re.search(r"worker 0 \(process \d+\) ended with code 3; next start in 5\.0 s", caplog.text)
-    child.start(now)
-    assert child.process is not None
-    child.process.wait(PATIENCE_S)
-    child.note_end(now + STEADY_S)
-    assert child.start_at == now + STEADY_S
-
-
-def test_child_that_cannot_be_started(
-    children: Callable[..., Child], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Where the system has no process to give, the parent lives on and tries again."""
-
-    def refuse(*_: object, **__: object) -> None:
-        raise BlockingIOError(11, "Resource temporarily unavailable")
-
-    child = children()
-    with monkeypatch.context() as patch:
-        patch.setattr(subprocess, "Popen", refuse)
-        child.start(NOW)
-    assert child.process is None
-    assert child.start_at == NOW + FIRST_PAUSE_S
-    assert (
-        "worker 0 cannot be started: [Errno 11] Resource temporarily unavailable; next attempt in 0.1 s" in caplog.text
-    )
-    child.send(signal.SIGTERM)
-    child.start(NOW + FIRST_PAUSE_S)
-    assert child.process is not None
-
-
-def test_hang_is_seen_in_the_page(children: Callable[..., Child], page: mmap.mmap) -> None:
-    """A child that has not copied its counters for too long hangs; so does one that never does."""
-    child = children()
-    assert not child.has_hung(NOW + 1_000)
-    child.start(NOW)
-    assert not child.has_hung(NOW + START_S)
-    assert child.has_hung(NOW + START_S + 1)
-    beat(page, NOW + 100)
-    assert not child.has_hung(NOW + 110)
-    assert child.has_hung(NOW + 111)
-
-
-def test_child_that_is_gone_takes_no_signal(children: Callable[..., Child]) -> None:
-    """A signal to a process that has just ended is no error."""
-    child = children([sys.executable, "-S", "-c", ""])
-    child.start(NOW)
-    assert child.process is not None
-    os.waitid(os.P_PID, child.process.pid, os.WEXITED | os.WNOWAIT)
-    child.send(signal.SIGTERM)
-    child.process.wait(PATIENCE_S)
-    child.send(signal.SIGTERM)
-
-
-@pytest.fixture
-def parent() -> Iterator[Parent]:
-    """A parent of one syncer and two workers, which are processes that only sleep."""
+def make_held(tmp_path: Path) -> Held:
+    """What a host of two workers keeps."""
     listeners, (admin,) = bind("127.0.0.1", 0, 2), bind("127.0.0.1", 0, 1)
-    parent = Parent(listeners, admin, "", 0.0)
-    for child in parent._children():
-        child.command = LONG
-    yield parent
-    for child in parent._children():
+    folder = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
+    slots = [OwnSlot.make(listener) for listener in listeners]
+    return Held(folder, os.memfd_create("turn"), None, admin, slots)
+
+
+def close_all(parent: Parent) -> None:
+    """Ends what a parent runs, and closes what it has open."""
+    children = [
+        *parent.current.children,
+        *parent.leaving,
+        *(parent.reload.next.children if parent.reload and parent.reload.next else ()),
+    ]
+    for child in children:
+        child.send(signal.SIGKILL)
         if child.process is not None:
-            child.process.kill()
-            child.process.wait()
-    for opened in (*parent._sockets, *(end for pair in parent._wakes for end in pair)):
+            child.process.wait(PATIENCE_S)
+        child.close()
+    os.close(parent.current.snapshot)
+    os.close(parent.held.folder)
+    os.close(parent.held.turn)
+    for opened in (parent.held.admin, *parent.held.slots):
         opened.close()
 
 
-def list_descriptors() -> set[str]:
+@pytest.fixture
+def parent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Parent]:
+    """A parent of one syncer and two workers, which are processes that only sleep."""
+    monkeypatch.setattr("edge.generation.make_command", lambda _spec: LONG)
+    parent = Parent.begin(make_held(tmp_path), "", json.dumps(SETTINGS).encode())
+    yield parent
+    close_all(parent)
+
+
+def list_open() -> set[str]:
     """What this process has open, by number."""
     return {path.name for path in Path("/proc/self/fd").iterdir()}
 
 
 def list_pids(parent: Parent) -> list[int]:
     """The processes that run now."""
-    return [child.process.pid for child in parent._children() if child.process is not None]
+    return [child.process.pid for child in parent.current.children if child.process is not None]
 
 
-def test_children_are_handed_what_they_need() -> None:
-    """The syncer gets the admin socket and all pages and wake-ups, each worker its own; every number is inheritable."""
-    listeners, (admin,) = bind("127.0.0.1", 0, 2), bind("127.0.0.1", 0, 1)
-    parent = Parent(listeners, admin, "/etc/edge.toml", 0.0)
-    specs = [parent_module.json.loads(child.command[-1]) for child in parent._children()]
-    assert [spec["role"] for spec in specs] == ["syncer", "worker 0", "worker 1"]
-    assert {(spec["config"], spec["parent"]) for spec in specs} == {("/etc/edge.toml", os.getpid())}
-    assert specs[0]["admin"] == admin.fileno()
-    assert specs[0]["pages"] == [spec["page"] for spec in specs[1:]]
-    assert [spec["listener"] for spec in specs[1:]] == [listener.fileno() for listener in listeners]
-    assert len({*specs[0]["wakes"], *(spec["wake"] for spec in specs[1:])}) == 4
-    for child, spec in zip(parent._children(), specs, strict=True):
-        numbers = [value for value in spec.values() if isinstance(value, int)] + spec.get("pages", [])
-        assert {*numbers, *spec.get("wakes", [])} == {*child.descriptors, os.getpid()}
-    for opened in (*parent._sockets, *(end for pair in parent._wakes for end in pair)):
-        opened.close()
+def hear(worker: Child) -> bytes:
+    """What a worker would be woken by."""
+    assert worker.wake is not None
+    return os.read(worker.wake[1], 10)
 
 
 def test_dead_child_is_started_again_alone(parent: Parent) -> None:
     """What ends is started again when its pause is over, and the others are left alone."""
     parent._start_due(NOW)
     before = list_pids(parent)
-    descriptors = list_descriptors()
+    descriptors = list_open()
     os.kill(before[1], signal.SIGKILL)
-    wait_until(lambda: parent._workers[0].process is None or parent._look_after(NOW))
+    wait_until(lambda: parent.current.workers[0].process is None or parent._look_after(NOW))
     assert list_pids(parent) == [before[0], before[2]]
+    assert [hear(worker) for worker in parent.current.workers] == [b"!", b"!"]  # one of them helps, now
     parent._look_after(NOW + FIRST_PAUSE_S)
     after = list_pids(parent)
     assert (after[0], after[2]) == (before[0], before[2])
     assert after[1] != before[1]
     assert not Path(f"/proc/{before[1]}").exists()
-    assert list_descriptors() == descriptors
+    assert list_open() == descriptors
 
 
 def test_stopped_worker_is_replaced(parent: Parent, caplog: pytest.LogCaptureFixture) -> None:
     """A worker that hangs is killed, even where it cannot be asked, and has a successor."""
     parent._start_due(NOW)
-    worker = parent._workers[1]
+    worker = parent.current.workers[1]
     assert worker.process is not None
     pid = worker.process.pid
-    for child in parent._children():
-        beat(child.page, NOW + 100)
+    for child in parent.current.children:
+        beat(child.counters, NOW + 100)
     os.kill(pid, signal.SIGSTOP)
-    beat(worker.page, NOW + 80)
+    beat(worker.counters, NOW + 80)
     wait_until(lambda: parent._look_after(NOW + 100) or (worker.process and worker.process.pid != pid))
     assert "worker 1 shows no sign of life: killing it" in caplog.text
     assert caplog.text.count("killing it") == caplog.text.count("worker 1 shows")
@@ -237,13 +145,13 @@ def test_clock_that_is_set_kills_nobody(parent: Parent, monkeypatch: pytest.Monk
     monkeypatch.setattr("time.time", lambda: 4_000_000_000.0)
     parent._start_due(time.monotonic())
     before = list_pids(parent)
-    for child in parent._children():
+    for child in parent.current.children:
         counters = Counters()
         counters.mark_beat()
-        counters.write(child.page)
+        counters.write(child.counters)
     parent._look_after(time.monotonic())
     assert list_pids(parent) == before
-    assert all(child.process is not None and child.process.poll() is None for child in parent._children())
+    assert all(child.process is not None and child.process.poll() is None for child in parent.current.children)
 
 
 def test_stop_tells_the_syncer_first_and_ends_it_last(parent: Parent, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -257,12 +165,12 @@ def test_stop_tells_the_syncer_first_and_ends_it_last(parent: Parent, monkeypatc
             send(child, what)
 
     def note_sleep(delay: float) -> None:
-        if delay == parent._drain_delay_s:  # Popen.wait sleeps too
+        if delay == parent.current.settings["drain_delay_s"]:  # Popen.wait sleeps too
             told.append(("sleep", str(delay)))
 
     monkeypatch.setattr(Child, "send", note)
     monkeypatch.setattr(time, "sleep", note_sleep)
-    parent._drain_delay_s = 7.0
+    parent.current.settings["drain_delay_s"] = 7.0
     parent._start_due(NOW)
     parent._stop()
     assert told == [
@@ -272,7 +180,7 @@ def test_stop_tells_the_syncer_first_and_ends_it_last(parent: Parent, monkeypatc
         ("worker 1", "SIGTERM"),
         ("syncer", "SIGTERM"),
     ]
-    assert [child.process and child.process.returncode for child in parent._children()] == [-signal.SIGTERM] * 3
+    assert [child.process and child.process.returncode for child in parent.current.children] == [-signal.SIGTERM] * 3
 
 
 def test_child_that_does_not_end_is_killed(
@@ -280,7 +188,7 @@ def test_child_that_does_not_end_is_killed(
 ) -> None:
     """A child that ignores SIGTERM does not keep the host from stopping, nor one that waits for its next start."""
     monkeypatch.setattr(parent_module, "STOP_S", 0.05)
-    stubborn, resting = parent._workers
+    stubborn, resting = parent.current.workers
     stubborn.command = STUBBORN
     resting.start_at = NOW + 1_000
     parent._start_due(NOW)
@@ -315,41 +223,238 @@ def test_run_ends_with_a_signal(parent: Parent, number: signal.Signals, caplog: 
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     assert "syncer" in caplog.text
     assert caplog.messages[-1] == "stopped"
-    assert all(child.process is not None and child.process.returncode is not None for child in parent._children())
+    assert all(child.process is not None and child.process.returncode is not None for child in parent.current.children)
 
 
-def test_sockets_share_an_address() -> None:
-    """Every worker has a socket of its own on one address, and each of them listens."""
-    listeners = bind("127.0.0.1", 0, 3)
-    assert len({listener.getsockname() for listener in listeners}) == 1
-    assert all(listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) for listener in listeners)
-    for listener in listeners:
-        listener.close()
+class Stop(Exception):  # noqa: N818 - ends a test's parent where exec would
+    """The parent has become another."""
 
 
-def test_address_of_ipv6() -> None:
-    """An address of IPv6 is one like any other."""
-    if not socket.has_ipv6 or not Path("/proc/net/if_inet6").exists():
-        pytest.skip("this machine has no IPv6")
-    (listener,) = bind("::1", 0, 1)
-    assert listener.family == socket.AF_INET6
-    listener.close()
+@pytest.fixture
+def become(parent: Parent, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What a parent hands to the new code: noted, for this process has to stay what it is."""
+    states: list[dict[str, Any]] = []
+
+    def note(_path: str, command: list[str]) -> None:
+        descriptor = json.loads(command[-1])["state"]
+        states.append(json.loads(os.pread(descriptor, 100_000, 0)))
+        os.close(descriptor)
+        raise Stop
+
+    monkeypatch.setattr(os, "execv", note)
+    del parent
+    return states
 
 
-@pytest.mark.parametrize("shares", [False, True])
-def test_taken_address_is_refused(shares: bool) -> None:  # noqa: FBT001 - a case
-    """Where somebody listens, even one who would share the address, nothing is bound, and the address is named."""
-    with socket.socket() as taken:
-        if shares:
-            taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        with pytest.raises(OSError, match=rf"127.0.0.1:{port} cannot be listened on: Address already in use"):
-            bind("127.0.0.1", port, 2)
+def judge_by(monkeypatch: pytest.MonkeyPatch, code: str, children: list[str] = LONG) -> None:
+    """Lets this code judge settings: `found` is where it writes; its children run the other command."""
+
+    def make(spec: str) -> list[str]:
+        read = json.loads(spec)
+        if read["role"] == "judge":
+            return [sys.executable, "-c", f"import json, os, sys, time; found = {read['found']}; {code}"]
+        return [*children[:-1], children[-1].replace("{page}", str(read.get("page")))] if "page" in read else [spec]
+
+    monkeypatch.setattr("edge.generation.make_command", make)
+    monkeypatch.setattr(parent_module, "make_command", make)
 
 
-def test_foreign_address_is_refused() -> None:
-    """An address that is not this machine's is named."""
-    with pytest.raises(OSError, match=r"192\.0\.2\.1:80 cannot be listened on: Cannot assign requested address"):
-        bind("192.0.2.1", 80, 1)
+def say(settings: dict[str, Any]) -> str:
+    """The code of a judge that finds these settings good."""
+    return f"os.write(found, {json.dumps(settings)!r}.encode())"
+
+
+READY = [
+    sys.executable,
+    "-c",
+    (
+        "import mmap, time; from edge.metrics import Counters; counters = Counters(); counters.mark_beat(); "
+        "counters.ready = 1; counters.write(mmap.mmap({page}, 4096)); time.sleep(600)"
+    ),
+]
+
+
+def ask(parent: Parent) -> socket.socket:
+    """Begins a reload for somebody, who waits for what is said."""
+    asker, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    parent._begin_reload(other)
+    return asker
+
+
+def hear_outcome(parent: Parent, asker: socket.socket) -> dict[str, Any]:
+    """What one who has asked is told, in the end."""
+    asker.setblocking(False)  # noqa: FBT003 - the standard library's own
+    said: list[bytes] = []
+
+    def look() -> bool:
+        parent._look_after(time.monotonic())
+        try:
+            said.append(asker.recv(MAX_BYTES))
+        except BlockingIOError:
+            return False
+        return True
+
+    wait_until(look)
+    asker.close()
+    outcome: dict[str, Any] = json.loads(said[0])
+    return outcome
+
+
+AS_BEFORE = "as at the start, got 'x': restart to change it"
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("os.write(found, b'edge.toml: edge.workers: expected'); sys.exit(1)", "edge.toml: edge.workers: expected"),
+        ("sys.exit(3)", "the new code ended with code 3, see the edge's log"),
+        (say({**SETTINGS, "listen": "x"}), f"listen: expected '127.0.0.1:0' {AS_BEFORE}"),
+        (say({**SETTINGS, "admin": "x"}), f"admin: expected '127.0.0.1:0' {AS_BEFORE}"),
+        (say({**SETTINGS, "data": "x"}), f"data: expected '/data' {AS_BEFORE}"),
+        (say(SETTINGS), "the new syncer ended before it was ready, see the edge's log"),
+    ],
+    ids=["wrong settings", "code that fails", "listen", "admin", "data", "children that end"],
+)
+def test_reload_that_is_refused_changes_nothing(
+    parent: Parent, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, code: str, reason: str
+) -> None:
+    """Whoever asked is told why, the log says so, and the same processes run as before; nothing is left open."""
+    parent._start_due(NOW)
+    for child in parent.current.children:
+        beat(child.counters, time.monotonic())
+    before, descriptors = list_pids(parent), list_open()
+    judge_by(monkeypatch, code, [sys.executable, "-S", "-c", "raise SystemExit(4)"])
+    assert hear_outcome(parent, ask(parent)) == {"done": False, "message": reason}
+    assert f"reload refused, everything stays as it is: {reason}" in caplog.text
+    wait_until(lambda: not parent.leaving or parent._look_after(time.monotonic()))
+    assert parent.reload is None
+    assert list_pids(parent) == before
+    assert list_open() == descriptors
+
+
+def test_judge_that_takes_too_long(parent: Parent, monkeypatch: pytest.MonkeyPatch) -> None:
+    """New code that hangs is given up, and ended."""
+    monkeypatch.setattr(parent_module, "JUDGE_S", 0.0)
+    judge_by(monkeypatch, "time.sleep(600)")
+    asker = ask(parent)
+    assert parent.reload is not None
+    judge = parent.reload.judge
+    assert hear_outcome(parent, asker)["message"] == "the new code did not read the settings within 0 s"
+    assert judge.returncode == -signal.SIGKILL
+
+
+def test_children_that_do_not_get_ready(parent: Parent, monkeypatch: pytest.MonkeyPatch) -> None:
+    """New processes that never serve are told to leave, and those that serve stay."""
+    parent._start_due(NOW)
+    before = list_pids(parent)
+    for child in parent.current.children:
+        beat(child.counters, time.monotonic())
+    monkeypatch.setattr(parent_module, "START_S", 0.0)
+    judge_by(monkeypatch, say(SETTINGS))
+    assert hear_outcome(parent, ask(parent))["message"] == "the new processes were not ready within 0 s"
+    assert list_pids(parent) == before
+    assert len(parent.leaving) == 3
+
+
+def test_one_reload_at_a_time(
+    parent: Parent, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A second one is refused, and disturbs nothing; so is one that is under way when the host stops."""
+    judge_by(monkeypatch, "time.sleep(600)")
+    first, second = ask(parent), ask(parent)
+    parent._begin_reload(None)
+    assert json.loads(second.recv(MAX_BYTES)) == {"done": False, "message": "another reload is under way"}
+    assert caplog.text.count("another reload is under way") == 2
+    parent._stop()
+    assert json.loads(first.recv(MAX_BYTES)) == {"done": False, "message": "the edge is stopping"}
+    first.close()
+    second.close()
+
+
+def test_new_code_that_cannot_be_started(parent: Parent, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An interpreter that is gone is told, and changes nothing."""
+    monkeypatch.setattr(parent_module, "make_command", lambda _: ["/nowhere/python"])
+    with ask(parent) as asker:
+        said = json.loads(asker.recv(MAX_BYTES))
+    assert not said["done"]
+    assert said["message"].startswith("the new code cannot be started: [Errno 2]")
+    parent._begin_reload(None)
+    assert parent.reload is None
+
+
+def test_reload(
+    parent: Parent, become: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """New processes, one more of them, get ready; the old ones are told to leave; the parent becomes the new code.
+
+    That one goes on with the same sockets, the new processes and those that leave, and tells whoever waits.
+    """
+    caplog.set_level(logging.INFO)
+    parent._start_due(NOW)
+    old = parent.current
+    for child in old.children:
+        beat(child.counters, time.monotonic())
+    judge_by(monkeypatch, say({**SETTINGS, "workers": 3}), READY)
+    asker, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    parent._begin_reload(other)
+    with pytest.raises(Stop):
+        wait_until(lambda: parent._look_after(time.monotonic()))
+    (state,) = become
+    assert parent.current is not old
+    assert all(os.get_inheritable(each) for each in list_descriptors(state))
+    assert len(parent.held.slots) == 3
+    told = [child.process.wait(PATIENCE_S) for child in parent.leaving if child.process]
+    assert told == [-signal.SIGTERM, -signal.SIGUSR1, -signal.SIGUSR1]
+
+    resumed = Parent.resume(state)
+    assert not any(os.get_inheritable(each) for each in list_descriptors(state))
+    assert list_pids(resumed) == list_pids(parent)
+    assert [child.role for child in resumed.leaving] == [child.role for child in parent.leaving]
+    assert resumed.current.settings["workers"] == 3
+    assert resumed.held.save() == parent.held.save()
+    assert [child.role for child in resumed.current.children] == ["syncer", "worker 0", "worker 1", "worker 2"]
+    assert state["asker"] == other.detach()
+    parent_module.tell_reloaded(socket.socket(fileno=state["asker"]))
+    assert json.loads(asker.recv(MAX_BYTES)) == {"done": True, "message": "reloaded"}
+    asker.close()
+    assert caplog.messages[-1] == "reloaded"
+
+    # The dead of the one are not the other's: each of these objects has what it has opened itself.
+    with ExitStack() as stack:
+        for slot in resumed.held.slots:
+            for each in (slot.listener, slot.giving, slot.taking):
+                stack.callback(each.detach)
+        stack.callback(resumed.held.admin.detach)
+    for child in (*resumed.current.children, *resumed.leaving):
+        child.counters.close()
+
+
+def test_new_code_that_fails_at_the_last(
+    parent: Parent, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where the parent cannot become the new code it goes on as it is: the new processes run all the same."""
+    caplog.set_level(logging.INFO)
+
+    def refuse(*_: object) -> None:
+        raise FileNotFoundError(2, "No such file or directory")
+
+    monkeypatch.setattr(os, "execv", refuse)
+    parent._start_due(NOW)
+    for child in parent.current.children:
+        beat(child.counters, time.monotonic())
+    judge_by(monkeypatch, say(SETTINGS), READY)
+    assert hear_outcome(parent, ask(parent)) == {"done": True, "message": "reloaded"}
+    assert "the new code cannot be started, the parent goes on with the old" in caplog.text
+    assert not os.get_inheritable(parent.held.admin.fileno())
+    wait_until(lambda: not parent.leaving or parent._look_after(time.monotonic()))
+
+
+def test_hung_process_that_leaves_is_killed(parent: Parent) -> None:
+    """A process of a former generation that hangs does not stay for ever."""
+    parent._start_due(NOW)
+    worker = parent.current.workers.pop()
+    parent.leaving.append(worker)
+    for child in parent.current.children:
+        beat(child.counters, NOW + 100)
+    beat(worker.counters, NOW + 80)
+    wait_until(lambda: not parent.leaving or parent._look_after(NOW + 100))

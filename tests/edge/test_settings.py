@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.settings import MAX_WORKERS, EdgeSettings, read_settings
+from edge.settings import MAX_WORKERS, EdgeSettings, find_data, freeze_settings, read_settings, thaw_settings
 from settings import SettingsError
 
 NEEDED = {
@@ -189,3 +189,34 @@ def test_places_that_nobody_can_tell(proxies: str, headers: str, message: str) -
     given = {"GRAYWAVE_EDGE_TRUSTED_PROXIES": proxies, "GRAYWAVE_EDGE_PLACE_HEADERS": headers}
     with pytest.raises(SettingsError, match=message):
         read_settings(None, NEEDED | given)
+
+
+def test_settings_are_thawed_as_they_were(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Children get exactly what was read, wherever they run; the secret still shows as *** there."""
+    toml = tmp_path / "edge.toml"
+    toml.write_text('[edge]\nstore = "s"\nadmin_token_file = "/t"\n[edge.proof_keys]\ndemo = "keys.json"\n', "utf-8")
+    proof = {f"GRAYWAVE_EDGE_PROOF_{name}": "demo=x" for name in ("ISSUERS", "AUDIENCES")}
+    settings = read_settings(toml, {**NEEDED, **proof, "GRAYWAVE_EDGE_DRAIN_DELAY_S": "2.5"})
+    thawed = thaw_settings(freeze_settings(settings))
+    assert thawed == settings
+    assert repr(thawed.redis) == "'***'"
+    monkeypatch.chdir(tmp_path)
+    relative = read_settings(
+        None, {**NEEDED, "GRAYWAVE_EDGE_DATA": "data", "GRAYWAVE_EDGE_WORKSPACES": "demo=root.json"}
+    )
+    monkeypatch.chdir("/")
+    thawed = thaw_settings(freeze_settings(relative))
+    assert (thawed.data, thawed.workspaces) == (Path("/data"), {"demo": Path("/root.json")})
+
+
+def test_data_folder_is_found_among_wrong_settings(tmp_path: Path) -> None:
+    """An operator whose new settings are wrong has to reach the edge that runs by the old ones."""
+    toml = tmp_path / "edge.toml"
+    toml.write_text('[edge]\ndata = "data"\nworkers = "many"\n', "utf-8")
+    assert find_data(toml, {"GRAYWAVE_EDGE_LANE": "perhaps"}) == tmp_path / "data"
+    assert find_data(toml, {"GRAYWAVE_EDGE_DATA": "/d"}) == Path("/d")
+    for text in ("[edge]\n", "edge = 3\n", "[edge]\ndata = 3\n", "nonsense"):
+        toml.write_text(text, "utf-8")
+        assert find_data(toml, {}) is None
+    assert find_data(None, {}) is None
+    assert find_data(tmp_path / "nowhere", {}) is None

@@ -20,9 +20,10 @@ from edge.answer import Workspace
 from edge.atlas import Atlas
 from edge.audience import Opener
 from edge.cache import FILE_NAME, Cache, CacheReader, Document
+from edge.door import Place
 from edge.exchange import Rules
+from edge.listener import bind
 from edge.metrics import PAGE_BYTES, Counters, read_page
-from edge.parent import bind
 from edge.proof import Prover
 from edge.sender import Sender
 from edge.settings import EdgeSettings
@@ -328,7 +329,7 @@ class Life:
         (self.listener,) = bind("127.0.0.1", 0, 1)
         self.waker, wake = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.page = page
-        self.worker = Worker(settings, self.listener.dup(), wake, page)
+        self.worker = Worker(settings, Place.alone(self.listener.fileno(), page), wake, page)
         self.task = asyncio.create_task(self.worker.run())
 
     async def is_ready(self) -> None:
@@ -417,12 +418,21 @@ async def test_reports_reach_the_syncer(life: Life, cache: Cache) -> None:
 
 
 async def test_worker_drains(life: Life) -> None:
-    """Asked to stop, a worker goes unready, ends idle connections, and returns; its socket stays with the parent."""
+    """Asked to stop, a worker goes unready, answers who still asks, and returns; its socket stays with the parent."""
     await life.is_ready()
     reader, writer = await asyncio.open_connection(*life.listener.getsockname())
     await eventually(lambda: len(life.worker._connections))
     os.kill(os.getpid(), signal.SIGTERM)
-    assert await reader.read() == b""
+    await eventually(lambda: read_page(life.page)["ready"] == 0)
+    later, _ = await life.check()
+    assert later.startswith(b"HTTP/1.1 503 ")
+    assert b"\r\nConnection: close\r\n" in later + b"\r\n"
+    body = json.dumps(make_question()).encode()
+    head = b"POST /v1/check HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    writer.write(head % len(body) + body)
+    answer = await reader.read()
+    assert answer.startswith(b"HTTP/1.1 503 ")
+    assert b"\r\nConnection: close\r\n" in answer
     writer.close()
     await asyncio.wait_for(life.task, 30)
     assert read_page(life.page)["ready"] == 0 or not life.worker._rules.ready
@@ -466,9 +476,10 @@ def test_database_is_followed(settings: EdgeSettings, tmp_path: Path) -> None:
     """A worker reads its database at the first tick, and again when it has changed; a bad one is counted."""
     path = write_database(tmp_path / "city.mmdb")
     device, sender = Device(id="d1", platform="ios"), Sender({}, IN_HANGZHOU)
-    listener, wake = socket.socket(), socket.socket()
-    with listener, wake:
-        worker = Worker(replace(settings, place_database=path), listener, wake, mmap.mmap(-1, PAGE_BYTES))
+    page = mmap.mmap(-1, PAGE_BYTES)
+    with socket.socket() as listener, socket.socket() as wake:
+        place = Place.alone(listener.fileno(), page)
+        worker = Worker(replace(settings, place_database=path), place, wake, page)
 
         def read_city() -> str | None:
             worker._look_at_atlas()

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -116,16 +116,16 @@ class Server:
     """A `graywave` command that serves, and what it says of itself.
 
     Args:
-        command: its subcommand.
+        command: its subcommand, and the words after it.
         environ: its settings.
         log: where its output goes.
     """
 
-    def __init__(self, command: str, environ: Mapping[str, str], log: Path) -> None:
+    def __init__(self, command: Sequence[object], environ: Mapping[str, str], log: Path) -> None:
         self._log = log
         with log.open("wb") as output:
             self.process = subprocess.Popen(  # noqa: S603 - our own code
-                [sys.executable, "-m", "cli", command],
+                [sys.executable, "-m", "cli", *map(str, command)],
                 cwd=ROOT,
                 env={**os.environ, **environ},
                 stdin=subprocess.DEVNULL,
@@ -172,8 +172,8 @@ class Server:
 class Host(Server):
     """An edge host that runs."""
 
-    def __init__(self, environ: Mapping[str, str], log: Path) -> None:
-        super().__init__("edge", environ, log)
+    def __init__(self, environ: Mapping[str, str], log: Path, *words: object) -> None:
+        super().__init__(["edge", *words], environ, log)
         self.devices = self.find(r"devices at (\S+),")
         self.operators = self.find(r"operators at (\S+)")
 
@@ -266,7 +266,7 @@ class Town:
         make_fingerprint_key(self.fingerprint_key)
         self.redis = PrivateRedis(folder / "redis")
         self.redis.start()
-        self.publisher = Server("publisher", self._set_publisher(), folder / "publisher.log")
+        self.publisher = Server(["publisher"], self._set_publisher(), folder / "publisher.log")
         self.address = self.publisher.find(r"publishing workspace demo at http://(\S+)")
         self._hosts = 0
         self.hand = Hand(self.redis.url, self.read_key("hand", "channel"))

@@ -19,6 +19,7 @@ from channel import NOWHERE, Position
 from edge.answer import Workspace, compile_entry
 from edge.app import make_app
 from edge.connection import Connections
+from edge.door import Place
 from edge.exchange import Rules
 from edge.metrics import PAGE_BYTES, Counters
 from edge.settings import EdgeSettings
@@ -140,7 +141,8 @@ class WireServer:
 
     async def _serve(self) -> None:
         ours, theirs = socket.socketpair()
-        self._worker = Worker(self._settings, self._listener, theirs, mmap.mmap(-1, PAGE_BYTES))
+        page = mmap.mmap(-1, PAGE_BYTES)
+        self._worker = Worker(self._settings, Place.alone(self._listener.fileno(), page), theirs, page)
         runner = web.AppRunner(
             make_app(self.rules, self._settings, self._worker._outbox), handler_cancellation=True, shutdown_timeout=1
         )
