@@ -163,7 +163,7 @@ def test_one_that_a_release_names_is_not_dropped(graywave: Run, name: str, ids: 
     graywave("audience put", name, ids)
     assert graywave("document put", path).exit_code == 0
     result = graywave("audience drop", name)
-    expected = f"$.removed: expected no release that names it, got release '{name}' of program {TEA}"
+    expected = f"$.removed: expected nothing that names it, got release '{name}' of program {TEA}"
     assert (result.exit_code, expected in result.stderr) == (3, True)
     document["releases"][-1]["state"] = "ended"
     path.write_text(json.dumps(document))
