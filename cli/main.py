@@ -33,6 +33,8 @@ COMMANDS: Final = {
     "client": ("cli.client", "client"),
     "edge": ("cli.serve", "edge"),
     "publisher": ("cli.serve", "publisher"),
+    "backup": ("cli.backup", "backup"),
+    "restore": ("cli.backup", "restore"),
     "republish": ("cli.republish", "republish"),
     "reference": ("cli.reference", "reference"),
 }

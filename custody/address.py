@@ -51,6 +51,11 @@ def open_public(address: str, environment: Mapping[str, str] = os.environ) -> Pu
     return open_signer(address, environment).public
 
 
+def find_file(address: str) -> Path | None:
+    """Returns the file that the address of a key names; None for a variable or a token. Raises CustodyError."""
+    return None if address.startswith((SCHEME, "env:")) else _read_path(address)
+
+
 def _open_token(address: str, environment: Mapping[str, str]) -> Signer:
     parsed = parse_uri(address)
     try:

@@ -61,3 +61,7 @@ class SigningError(PublisherError):
 
 class StoreError(PublisherError):
     """The store cannot be opened, read or written: its operator must act."""
+
+
+class BackupError(PublisherError):
+    """A backup cannot be made, or not be put back: its operator must act; nothing was changed."""

@@ -266,13 +266,18 @@ class Town:
         make_fingerprint_key(self.fingerprint_key)
         self.redis = PrivateRedis(folder / "redis")
         self.redis.start()
-        self.publisher = Server(["publisher"], self._set_publisher(), folder / "publisher.log")
-        self.address = self.publisher.find(r"publishing workspace demo at http://(\S+)")
+        self.start_publisher()
         self._hosts = 0
         self.hand = Hand(self.redis.url, self.read_key("hand", "channel"))
         self.hand.put(self.hand.seal(self.hand.make("2.0.0.0")))
 
-    def _set_publisher(self) -> dict[str, str]:
+    def start_publisher(self) -> None:
+        """Starts the publisher, on a port that is free."""
+        self.publisher = Server(["publisher"], self.set_publisher(), self.folder / "publisher.log")
+        self.address = self.publisher.find(r"publishing workspace demo at http://(\S+)")
+
+    def set_publisher(self) -> dict[str, str]:
+        """Returns the settings of the publisher."""
         keys = self.keys["demo"]
         settings = {
             "LISTEN": "127.0.0.1:0",
