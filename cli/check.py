@@ -8,22 +8,20 @@ from typing import Any, Final
 import click
 
 from cli.device import take_device
-from cli.exit import CommandError, Exit
 from cli.home import Home, take_home
 from cli.http import ask
+from cli.passport import read_token, take_passport
 from container import Device
 from container.wire import encode_question
 
 HIDDEN: Final = "***"
-_FILE: Final = click.Path(path_type=Path, exists=True, dir_okay=False)
 
 
 @click.command(short_help="Ask an edge what a device should have.")
 @click.argument("programs", nargs=-1, required=True, metavar="PROGRAM[=VERSION]...")
 @click.option("--workspace", default="demo", show_default=True, help="The workspace asked in.")
 @click.option("--edge", "url", help="Address of the edge.  [default: the one of the data folder]")
-@click.option("--proof", type=_FILE, help="File of the JWT that proves the user.")
-@click.option("--trial", "trials", multiple=True, type=_FILE, help="File of a trial's token; several times.")
+@take_passport
 @take_device
 @take_home
 def check(  # noqa: PLR0913, PLR0917 - a command's options
@@ -36,26 +34,13 @@ def check(  # noqa: PLR0913, PLR0917 - a command's options
     """
     asked = dict(part.partition("=")[::2] for part in programs)
     address = (url or home.read_address("edge")).rstrip("/")
-    question = json.loads(encode_question(workspace, device, asked))
-    if trials:
-        question["trials"] = [_read_token(path) for path in trials]
-    headers = {"Authorization": f"Bearer {_read_token(proof)}"} if proof else {}
+    question = encode_question(workspace, device, asked, [read_token(path) for path in trials])
+    headers = {"Authorization": f"Bearer {read_token(proof)}"} if proof else {}
     started = time.perf_counter()
     answer = ask("POST", f"{address}/v1/check", body=question, headers=headers)
     spent_ms = (time.perf_counter() - started) * 1000
     click.echo(json.dumps(_hide_keys(answer.body), indent=2, ensure_ascii=False))
     click.echo(f"answered in {spent_ms:.1f} ms", err=True)
-
-
-def _read_token(path: Path) -> str:
-    """Tokens stand in files, since other users of the machine see the words of a command."""
-    try:
-        token = path.read_text("ascii").strip()
-    except (OSError, ValueError) as error:
-        raise CommandError(f"cannot read the token: {error}", Exit.USAGE) from None
-    if not token.isprintable():  # it becomes a header's value
-        raise CommandError(f"cannot read the token: expected one line in {path}", Exit.USAGE)
-    return token
 
 
 def _hide_keys(answer: dict[str, Any]) -> dict[str, Any]:

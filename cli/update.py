@@ -13,6 +13,7 @@ import click
 from cli.device import take_device
 from cli.exit import CommandError, Exit
 from cli.home import Home, take_home, take_json
+from cli.passport import FilePassport, take_passport
 from cli.progress import Show, make_progress
 from container import (
     ConfigError,
@@ -84,12 +85,14 @@ class _Active:
 @click.option(
     "--folder", default="programs", show_default=True, type=click.Path(path_type=Path), help="Where to keep them."
 )
+@take_passport
 @take_device
 @take_json
 @take_home
-def update(  # noqa: PLR0913 - a command's options
-    programs: tuple[str, ...], config: Path | None, folder: Path, device: Device, home: Home, *, as_json: bool
-) -> None:
+def update(  # noqa: PLR0913, PLR0917 - a command's options
+    programs: tuple[str, ...], config: Path | None, folder: Path, proof: Path | None, trials: tuple[Path, ...],
+    device: Device, home: Home, *, as_json: bool,
+) -> None:  # fmt: skip
     """Bring each PROGRAM to the version that this device should have.
 
     Without any: those installed, and those that client.json names. A version that would wait for the user's word is
@@ -97,7 +100,8 @@ def update(  # noqa: PLR0913 - a command's options
     """
     try:
         believed = load_config(config or home.client)
-        container = Container(believed, folder, device, events=_Watcher(make_progress()))
+        passport = FilePassport(proof, trials)
+        container = Container(believed, folder, device, events=_Watcher(make_progress()), passport=passport)
         outcomes = container.update(list(programs) or None)
         for outcome in outcomes:
             if outcome.status == "ready":

@@ -18,6 +18,7 @@ from container.errors import (
 from container.events import Events, NoEvents
 from container.fetcher import Fetcher, HttpFetcher, Response
 from container.outcome import Outcome
+from container.passport import NoPassport, Passport
 from container.wire import Answer, Transfer, Update
 
 __all__ = [
@@ -35,9 +36,11 @@ __all__ = [
     "HttpFetcher",
     "NetworkError",
     "NoEvents",
+    "NoPassport",
     "NotInstalledError",
     "Outcome",
     "OverloadedError",
+    "Passport",
     "Reason",
     "Response",
     "StorageError",

@@ -18,6 +18,7 @@ from container.events import Events, NoEvents
 from container.fetcher import Fetcher, HttpFetcher
 from container.launcher import Launcher
 from container.outcome import Outcome
+from container.passport import NoPassport, Passport
 from container.preset import read_preset
 from container.route import Random, Route
 from container.state import Record
@@ -61,6 +62,7 @@ class Container:
         sleep: waits for so many seconds.
         random: for jitter and nonces.
         events: who listens.
+        passport: what proves the user, and which versions the user may try.
 
     Raises:
         ConfigError: the preset is none.
@@ -78,14 +80,16 @@ class Container:
         sleep: Callable[[float], None] = time.sleep,
         random: Random = _SYSTEM_RANDOM,
         events: Events | None = None,
+        passport: Passport | None = None,
     ) -> None:
         events = events or NoEvents()
         self._storage = Storage(folder / config.folder_name)
         route = Route(config.edges, now, sleep, random)
         self._courier = Courier(fetcher or HttpFetcher(), route, lambda base: Route((base,), now, sleep, random), now)
         self._updater = Updater(
-            config, device, storage=self._storage, courier=self._courier, events=events, now=now, random=random
-        )
+            config, device, storage=self._storage, courier=self._courier, events=events,
+            passport=passport or NoPassport(), now=now, random=random,
+        )  # fmt: skip
         self._launcher = Launcher(self._storage, events, self._updater.tell_time)
         self._preset = read_preset(preset) if preset else None
 

@@ -66,8 +66,14 @@ class Courier:
         finally:
             self._until = math.inf
 
-    def post(self, path: str, body: bytes, read: Callable[[bytes], _Result]) -> _Result:
+    def post(self, path: str, body: bytes, read: Callable[[bytes], _Result], proof: str = "") -> _Result:
         """Returns what `read` makes of a successful answer's body.
+
+        Args:
+            path: what is asked.
+            body: JSON.
+            read: makes a result of the answer, or raises EdgeError.
+            proof: proves the user; it goes to edges, and to nobody that they name.
 
         Raises:
             NetworkError, OverloadedError: no edge could be asked, or none could answer; later one may.
@@ -75,7 +81,7 @@ class Courier:
         """
 
         def ask(edge: str) -> _Result:
-            result = read(self._request("POST", edge + path, body, MAX_ANSWER_BYTES))
+            result = read(self._request("POST", edge + path, body, MAX_ANSWER_BYTES, proof))
             self._answered = edge
             return result
 
@@ -122,9 +128,10 @@ class Courier:
             raise EdgeError(f"expected the url of a transfer to be a path or http(s), got {url!r:.200}")
         return self._elsewhere(base), url.removeprefix(base)
 
-    def _request(self, method: str, url: str, body: bytes | None, limit: int) -> bytes:
+    def _request(self, method: str, url: str, body: bytes | None, limit: int, proof: str = "") -> bytes:
         until = min(self._until, self._now() + MAX_ANSWER_S)
-        with closing(self._fetch(method, url, _JSON if body else _HEADERS, body, until)) as response:
+        headers = {**(_JSON if body else _HEADERS), **({"Authorization": f"Bearer {proof}"} if proof else {})}
+        with closing(self._fetch(method, url, headers, body, until)) as response:
             chunks = self._until_then(until, url, response)
             if is_success(response.status):
                 return _read_all(chunks, limit)

@@ -28,6 +28,7 @@ from container.errors import (
 from container.events import Events
 from container.installer import Delivery, Installer
 from container.outcome import Outcome, Status, tell
+from container.passport import MAX_TRIALS, Passport
 from container.preset import Preset, plan_preset
 from container.route import Random
 from container.state import State
@@ -77,6 +78,7 @@ class Updater:
         storage: Storage,
         courier: Courier,
         events: Events,
+        passport: Passport,
         now: Callable[[], float],
         random: Random,
     ) -> None:
@@ -85,6 +87,7 @@ class Updater:
         self._storage = storage
         self._courier = courier
         self._events = events
+        self._passport = passport
         self._now = now
         self._random = random
         self.poll_after = config.defaults.poll_after
@@ -104,8 +107,9 @@ class Updater:
             raise ConfigError(f"expected at most {MAX_PROGRAMS} programs in a check, got {len(asked)}: ask for fewer")
         if not asked:
             return Answer(revision=0, poll_after=self._config.defaults.poll_after)
-        body = encode_question(self._config.workspace, self._device, asked)
-        answer = self._courier.post("/v1/check", body, lambda data: decode_answer(data, list(asked)))
+        body = encode_question(self._config.workspace, self._device, asked, self._passport.trials()[:MAX_TRIALS])
+        read = partial(decode_answer, asked=list(asked))
+        answer = self._courier.post("/v1/check", body, read, self._passport.proof())
         self.poll_after = answer.poll_after
         return answer
 

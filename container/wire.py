@@ -109,9 +109,13 @@ class Event(Happening, frozen=True):
     nonce: str
 
 
-def encode_question(workspace: str, device: Device, programs: Mapping[str, str]) -> bytes:
-    """Returns the body of a check about programs, each with the version installed or an empty text."""
-    return msgspec.json.encode({"workspace": workspace, "device": _tell(device), "programs": programs})
+def encode_question(workspace: str, device: Device, programs: Mapping[str, str], trials: Sequence[str] = ()) -> bytes:
+    """Returns the body of a check about programs, each with the version installed or an empty text.
+
+    `trials` are tokens of versions that the user may try.
+    """
+    more = {"trials": trials} if trials else {}
+    return msgspec.json.encode({"workspace": workspace, "device": _tell(device), "programs": programs, **more})
 
 
 def encode_report(workspace: str, device: Device, events: Iterable[Event]) -> bytes:

@@ -124,7 +124,9 @@ def read_key_set(document: bytes) -> Mapping[str, PublicKey]:
             raise KeySetError(f"$.keys[{place}]: {error}") from None
         if found is None:
             continue
-        kid = str(jwk.get("kid", ""))
+        kid = jwk.get("kid", "")
+        if not isinstance(kid, str):
+            raise KeySetError(f"$.keys[{place}].kid: expected a text, got {kid!r:.100}")
         if kid in keys:
             raise KeySetError(f"$.keys[{place}].kid: expected each kid once, got {kid[:MAX_USER]!r} again")
         keys[kid] = found

@@ -138,6 +138,8 @@ class World:
         self.ranges: list[str] = []
         self.reports: list[Any] = []
         self.questions: list[Any] = []
+        # The Authorization of each request, with its address.
+        self.proofs: list[tuple[str, str]] = []
         self.updates: list[dict[str, Any]] = []
         self.files: dict[str, bytes] = {}
         self.roots: list[bytes] = [make_root_document()]
@@ -285,6 +287,7 @@ class World:
         assert timeout > 0
         base = next((edge for edge in (EDGE, EDGE_2) if url.startswith(edge)), "/".join(url.split("/")[:3]))
         self.requests.append((method, url))
+        self.proofs += [(url, headers["Authorization"])] if "Authorization" in headers else []
         fault = self._next_fault(base)
         if isinstance(fault, NetworkError):
             raise fault

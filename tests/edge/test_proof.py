@@ -1,10 +1,13 @@
 """Tests of edge/proof.py."""
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 
 import orjson
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from edge import proof
 from edge.errors import RefusedError
@@ -27,6 +30,12 @@ from trust import PrivateKey
 CLAIMING = Device(id="d1", platform="android", user=USER)
 SILENT = Device(id="d1", platform="android")
 BACK_END = BackEnd()
+# Key sets of keys that are nearly ones.
+MEMBERS = ("kty", "crv", "x", "y", "n", "e", "kid", "use", "alg", "d")
+PARTS = (
+    st.none() | st.integers(0, 9) | st.sampled_from(["OKP", "EC", "RSA", "Ed25519", "P-256", "AQAB", "sig", "é", ""])
+)
+JWKS = st.fixed_dictionaries({"keys": st.lists(st.dictionaries(st.sampled_from(MEMBERS), PARTS), max_size=3) | PARTS})
 
 
 @pytest.fixture
@@ -283,6 +292,7 @@ def test_key_set_passes_over_what_it_cannot_use() -> None:
         (b" " * (MAX_KEYS_BYTES + 1), "expected a key set of at most 65536 bytes, got 65537"),
         (b'{"keys":[]}', "expected a public key for Ed25519, ES256 or RS256 at least, got none"),
         (b'{"keys":[{"kty":"RSA","use":"enc"}]}', "at least, got none"),
+        (BACK_END.make_key_set({**BACK_END.jwk, "kid": None}), r"\$\.keys\[1\]\.kid: expected a text, got None"),
         (BACK_END.make_key_set(BACK_END.jwk), r"\$\.keys\[1\]\.kid: expected each kid once, got '2026-11' again"),
         (
             BACK_END.make_key_set({"kty": "OKP", "crv": "Ed25519", "kid": "b"}),
@@ -309,3 +319,25 @@ def test_most_keys() -> None:
     """As many keys as are allowed are read."""
     keys = [{**BACK_END.jwk, "kid": str(n)} for n in range(MAX_KEYS)]
     assert len(read_key_set(orjson.dumps({"keys": keys}))) == MAX_KEYS
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=300) | st.tuples(st.integers(0, 1 << 16), st.binary(max_size=4)))
+def test_whatever_comes_is_judged(drawn: bytes | tuple[int, bytes]) -> None:
+    """Any bytes, and a genuine token with any part of it replaced, prove nothing and break nothing."""
+    genuine = BACK_END.sign()
+    if isinstance(drawn, tuple):
+        at, piece = drawn[0] % len(genuine), drawn[1]
+        token = genuine[:at] + piece + genuine[at + len(piece) :]
+    else:
+        token = drawn
+    is_genuine = token.strip(b" \t") == genuine
+    assert identify(BACK_END.make_prover(), token) == ((USER, True) if is_genuine else (None, False))
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=200) | JWKS.map(orjson.dumps))
+def test_whatever_is_in_a_key_file_is_read_or_refused(document: bytes) -> None:
+    """Any file gives keys, or a KeySetError and nothing else."""
+    with contextlib.suppress(KeySetError):
+        assert read_key_set(document)
