@@ -26,7 +26,7 @@ class Author:
     """
 
     def __init__(self, port: int, token: str, packager: Packager) -> None:
-        self._url = f"http://127.0.0.1:{port}/v1/documents/program/"
+        self._url = f"http://127.0.0.1:{port}/v1/documents/"
         self._headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
         self._packager = packager
 
@@ -41,17 +41,17 @@ class Author:
         """Returns an author's document, with genuine package signatures, as it is sent."""
         return orjson.dumps(self._packager.sign(document))
 
-    async def put(self, program: str, body: bytes, *, is_new: bool) -> None:
+    async def put(self, name: str, body: bytes, *, is_new: bool, kind: str = "program") -> None:
         """Publishes a document.
 
         Raises:
             MeasureError: the publisher did not distribute it at once.
         """
         condition = {"If-None-Match": "*"} if is_new else {"If-Match": "*"}
-        async with self._session.put(self._url + program, data=body, headers=condition) as response:
+        async with self._session.put(f"{self._url}{kind}/{name}", data=body, headers=condition) as response:
             if response.status != 200:  # noqa: PLR2004 - OK; 202 is published, but not distributed
                 text = await response.text()
-                raise MeasureError(f"expected 200 for document {program}, got {response.status} {text[:500]!r}")
+                raise MeasureError(f"expected 200 for document {name}, got {response.status} {text[:500]!r}")
 
 
 async def publish_all(author: Author, documents: Sequence[Json]) -> None:

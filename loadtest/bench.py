@@ -2,9 +2,10 @@
 
     scripts/bench [--json FILE] [--rounds N] [--seconds N] [--only SECTION]... [--quick]
 
-Five sections: `cost` (processor time a check, four servers side by side), `answers` (compared with the oracle), `load`,
-`change`, and `audience` (what a whitelist of ten million costs). Exit status: 0 every promise is kept, 1 one is broken,
-2 wrong arguments, 3 the machine lacks something, 4 the measurement itself failed.
+Six sections: `cost` (processor time a check, four servers side by side), `answers` (compared with the oracle), `load`,
+`change`, `audience` (what a whitelist of ten million costs), and `ofrep` (what asking for switches costs). Exit
+status: 0 every promise is kept, 1 one is broken, 2 wrong arguments, 3 the machine lacks something, 4 the measurement
+itself failed.
 """
 
 import argparse
@@ -35,6 +36,9 @@ from loadtest.delivery import deliver, tell
 from loadtest.errors import LoadtestError, MeasureError, ToolError
 from loadtest.machine import describe_machine
 from loadtest.nginx import DEBIAN, find_worker, start_nginx
+from loadtest.ofrep import FULL as MANY_SWITCHES
+from loadtest.ofrep import QUICK as SOME_SWITCHES
+from loadtest.ofrep import SwitchBench
 from loadtest.population import WORKSPACE, Population, measure_population, merge_questions
 from loadtest.process import Server, await_port, find_tool, pick_cores, pick_port
 from loadtest.program import make_document, make_documents, name_program
@@ -56,7 +60,7 @@ from loadtest.wrk import Supply
 
 Json = dict[str, Any]
 
-SECTIONS = ("cost", "answers", "load", "change", "audience")
+SECTIONS = ("cost", "answers", "load", "change", "audience", "ofrep")
 SEED = 20_261_120
 # How many programs are published, step by step.
 FEW, USUAL, MANY = 100, 1_000, 10_000
@@ -160,6 +164,9 @@ class Bench:
         if plan.wants("cost", "answers"):
             self._grow(plan.usual)
             self._measure_usual()
+        if plan.wants("ofrep"):
+            self._grow(plan.usual)
+            self._measure_switches()
         if plan.wants("load", "change"):
             self._grow(plan.many)
         if plan.wants("load"):
@@ -179,6 +186,14 @@ class Bench:
             self._stage, folder, size, rounds=plan.rounds, seconds=plan.seconds, cores=cores, seed=SEED
         )
         self._report["audience"] = bench.run()
+
+    def _measure_switches(self) -> None:
+        folder = self._folder / "ofrep"
+        folder.mkdir()
+        supply = Supply(Population(make_documents(self._published, SEED), SEED), folder)
+        cores, size = (self._load_core, self._server_core), SOME_SWITCHES if self._plan.is_quick else MANY_SWITCHES
+        bench = SwitchBench(self._stage, self._lane, supply, folder, size, cores)
+        self._report["ofrep"] = bench.run(self._plan.rounds, self._plan.seconds)
 
     def _grow(self, programs: int) -> None:
         """Publishes what is missing to so many programs, and waits until the lane's edge has them."""
@@ -347,7 +362,7 @@ def measure(plan: Plan) -> Json:
     Raises:
         LoadtestError: the machine lacks something, a server failed, or a measurement.
     """
-    for tool in ["wrk", "nginx"] if plan.wants("cost") else ["wrk"] if plan.wants("audience") else []:
+    for tool in ["wrk", "nginx"] if plan.wants("cost") else ["wrk"] if plan.wants("audience", "ofrep") else []:
         find_tool(DEBIAN, tool)
     with ExitStack() as cleanup:
         end_on_signals(cleanup)

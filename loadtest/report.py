@@ -22,6 +22,8 @@ MAX_BUILD_S = 60.0
 MAX_AUDIENCE_BYTES = 90_000_000
 MAX_AUDIENCE_RATIO = 1.15
 MAX_LOOKUP_US = 2.0
+# Of a question for all switches that is answered by a 304, over a check.
+MAX_UNCHANGED_RATIO = 3.0
 # A server that waited for questions says nothing of the rate that it can bear.
 LEAST_CORE = 0.95
 MICRO = MILLION = 1_000_000
@@ -120,7 +122,14 @@ def find_failures(report: Json, *, is_quick: bool) -> list[str]:
         failures.append(f"expected no device twice, got {repeated} again")
     if is_quick:
         return failures
-    return failures + _judge_cost(report) + _judge_load(report) + _judge_change(report) + _judge_audience(report)
+    return (
+        failures
+        + _judge_cost(report)
+        + _judge_load(report)
+        + _judge_change(report)
+        + _judge_audience(report)
+        + _judge_switches(report)
+    )
 
 
 def _judge_cost(report: Json) -> list[str]:
@@ -187,6 +196,12 @@ def _judge_audience(report: Json) -> list[str]:
     return [failure for is_kept, failure in limits if not is_kept]
 
 
+def _judge_switches(report: Json) -> list[str]:
+    ratio = report.get("ofrep", {}).get("ratio", 0.0)
+    message = f"expected a 304 for all switches at most {MAX_UNCHANGED_RATIO} times a check, got {ratio}"
+    return [message] if ratio > MAX_UNCHANGED_RATIO else []
+
+
 def list_rounds(rounds: Sequence[Round]) -> list[Json]:
     """Returns the rounds as the JSON report has them."""
     return [{**asdict(one), "processor_us": round(one.processor_us, 3), "core": round(one.core, 3)} for one in rounds]
@@ -222,7 +237,7 @@ def render_table(report: Json) -> str:
             f"change     among {programs} programs: median {one['median_ms']} ms, p99 {one['p99_ms']} ms "
             f"({one['changes']} changes)"
         )
-    return "\n".join(lines + _render_audience(report))
+    return "\n".join(lines + _render_audience(report) + _render_switches(report))
 
 
 def _render_audience(report: Json) -> list[str]:
@@ -237,6 +252,14 @@ def _render_audience(report: Json) -> list[str]:
         f"audience   check {users['audience']} us, with inline users {users['inline']} us, ratio {found['ratio']}",
         f"audience   look-up in {found['lists']} lists with {found['ids_in_all']} ids: {lookups}",
     ]
+
+
+def _render_switches(report: Json) -> list[str]:
+    found = report.get("ofrep")
+    if found is None:
+        return []
+    told = ", ".join(f"{kind} {cost} us" for kind, cost in found["processor_us"].items())
+    return [f"ofrep      {found['switches']} switches: {told}; unchanged over check {found['ratio']}"]
 
 
 def _render_cost(report: Json) -> list[str]:

@@ -133,6 +133,14 @@ class Stage:
         asyncio.run(publish_all(self.make_author(), documents))
         return self.read_revision()
 
+    def publish_switches(self, document: Json) -> None:
+        """Publishes a switch set that was not there before."""
+        asyncio.run(self._publish_switches(document))
+
+    async def _publish_switches(self, document: Json) -> None:
+        async with self.make_author() as author:
+            await author.put(document["switches"], orjson.dumps(document), is_new=True, kind="switches")
+
     def make_author(self) -> Author:
         """Returns somebody who changes documents one at a time."""
         return Author(self._publisher_port, self._token, self._packager)

@@ -15,6 +15,7 @@ from loadtest.population import ADDRESS_AT, DEVICE_ID_AT, RECORD, REQUEST_ID_AT,
 from loadtest.process import die_with_parent, find_tool
 
 SCRIPT = Path(__file__).parent / "request.lua"
+CYCLE = Path(__file__).parent / "cycle.lua"
 CONNECTIONS = 64
 # What wrk may take longer than it was asked to, in seconds: reading the templates, closing connections.
 GRACE_S = 30.0
@@ -126,7 +127,32 @@ def run_wrk(supply: Supply, port: int, seconds: int, core: int) -> Summary:
         MeasureError: wrk failed, requests failed, or devices repeated.
     """
     supply.prepare(seconds)
-    command = make_command(supply, port, seconds, supply.used)
+    summary = _run(make_command(supply, port, seconds, supply.used), seconds, core)
+    supply.used += summary.sent
+    refuse_flawed(summary)
+    return summary
+
+
+def cycle(requests: Path, url: str, seconds: int, core: int) -> Summary:
+    """Sends the requests in a file again and again, as fast as they are answered.
+
+    Args:
+        requests: each as `encode_template` has it.
+        url: the server's, with a target for the sake of wrk alone.
+        seconds: how long.
+        core: on which the generator runs.
+
+    Raises:
+        ToolError: wrk is not installed.
+        MeasureError: wrk failed, or requests did.
+    """
+    options = ["-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--timeout", "5s", "-s", str(CYCLE)]
+    summary = _run([find_tool(DEBIAN, "wrk"), *options, url, "--", str(requests)], seconds, core)
+    refuse_flawed(summary)
+    return summary
+
+
+def _run(command: list[str], seconds: int, core: int) -> Summary:
     try:
         done = subprocess.run(  # noqa: S603 - wrk, with arguments of our own
             command,
@@ -140,10 +166,7 @@ def run_wrk(supply: Supply, port: int, seconds: int, core: int) -> Summary:
         raise MeasureError(f"wrk did not end within {seconds + GRACE_S:.0f} s") from None
     if done.returncode:
         raise MeasureError(f"wrk ended with code {done.returncode}: {(done.stderr or done.stdout).strip()[-500:]}")
-    summary = parse_summary(done.stdout)
-    supply.used += summary.sent
-    refuse_flawed(summary)
-    return summary
+    return parse_summary(done.stdout)
 
 
 def _prepare(core: int) -> None:

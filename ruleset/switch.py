@@ -101,6 +101,9 @@ class SwitchReason(StrEnum):
     DISABLED = "DISABLED"
     KEY_MISSING = "TARGETING_KEY_MISSING"
 
+    # An enumeration's own is a call of Python's, and a reason is looked up for each switch that is told.
+    __hash__ = str.__hash__
+
 
 STATIC, TARGETING_MATCH, SPLIT, UNKNOWN, DISABLED, KEY_MISSING = SwitchReason
 
@@ -181,7 +184,7 @@ def decide_switch(
     """
     if switch.is_disabled:  # 1.
         return None, DISABLED
-    for needed, rule in zip(switch.needed, switch.live, strict=True):  # 2.; the guards are evaluate's
+    for needed, rule in zip(switch.needed, switch.live):  # noqa: B905 - 2.; as in evaluate, whose guards these are
         if needed & satisfied != needed or not rule.opens_at <= now < rule.closes_at:  # 3. and 5.
             continue
         if rule.clients is not None and not admits(rule.clients, device):  # 4.

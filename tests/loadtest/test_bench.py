@@ -21,6 +21,7 @@ from loadtest.report import (
     MAX_CHANGE_MEDIAN_MS,
     MAX_LOAD_MS,
     MAX_LOOKUP_US,
+    MAX_UNCHANGED_RATIO,
     MILLION,
     RATIO_LIMITS,
 )
@@ -71,6 +72,9 @@ def test_a_quick_run_measures_everything(tmp_path: Path) -> None:
     assert audience["processor_us"].keys() == {"audience", "inline"}
     assert audience["lookup_us"].keys() == {"member", "stranger"}
     assert audience["ratio"] > 0
+    assert report["ofrep"]["switches"] == 100
+    assert report["ofrep"]["processor_us"].keys() == {"check", "unchanged", "whole"}
+    assert report["ofrep"]["ratio"] > 0
     assert "ratio      lane/nginx" in done.stdout
     assert find_processes(tmp_path) == []
     assert [path.name for path in tmp_path.iterdir()] == ["report.json"]
@@ -193,6 +197,7 @@ def test_the_document_says_what_the_code_does() -> None:
     ):
         assert promise in text
     assert f"| {MAX_CHANGE_GROWTH} |" in text
+    assert f"a 304, over a check's | {MAX_UNCHANGED_RATIO} |" in text
     for section in SECTIONS:
         assert f"## `{section}`: " in text
     for field in fields(Census):

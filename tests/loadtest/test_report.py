@@ -82,6 +82,7 @@ def make_report(**members: Any) -> dict[str, Any]:
         "load": {"programs": 10_000, "ms": 1_999.9},
         "change": {"100": {"median_ms": 10.0}, "10000": {"median_ms": 15.0}},
         "audience": AUDIENCE,
+        "ofrep": {"switches": 1_000, "ratio": 3.0, "processor_us": {"check": 10.0, "unchanged": 30.0}},
     }
     return {**kept, **members}
 
@@ -105,6 +106,7 @@ def test_what_was_not_measured_breaks_no_promise() -> None:
         ({"ratios": {"lane/aiohttp_app": 0.361}}, "expected lane/aiohttp_app of at most 0.36, got 0.361"),
         ({"rounds": [{"number": 4}]}, "expected at least 5 rounds, got 4"),
         ({"compared": {"lane": 99_999}}, "expected at least 100000 answers of lane compared, got 99999"),
+        ({"ofrep": {"ratio": 3.01}}, "expected a 304 for all switches at most 3.0 times a check, got 3.01"),
         ({"load": {"ms": 2_000.0}}, "expected the programs loaded in under 2000 ms, got 2000.0"),
         ({"audience": {**AUDIENCE, "build_s": 60.0}}, "expected an audience built in under 60 s, got 60.0"),
         (
@@ -178,6 +180,7 @@ def test_the_table_shows_every_section() -> None:
         "audience   of 10000000 ids: built in 59.9 s, file 84.2 MB, memory 90.0 MB for 4 workers",
         "audience   check 20.1 us, with inline users 18.2 us, ratio 1.15",
         "audience   look-up in 100 lists with 100000000 ids: member 2.0 us, stranger 1.6 us",
+        "ofrep      1000 switches: check 10.0 us, unchanged 30.0 us; unchanged over check 3.0",
     ):
         assert line in table
 
