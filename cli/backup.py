@@ -108,9 +108,16 @@ def _write(plain: IO[bytes], file: Path, recipients: Sequence[str]) -> None:
         partial.unlink(missing_ok=True)
 
 
-def _encrypt(source: IO[bytes], target: IO[bytes], recipients: Sequence[str]) -> None:
-    import pyrage  # type: ignore[import-untyped]  # noqa: PLC0415 - a plain backup does without
+def _load_age() -> Any:
+    try:
+        import pyrage  # type: ignore[import-untyped]  # noqa: PLC0415 - a plain backup does without
+    except ModuleNotFoundError as error:
+        raise CommandError(f"encryption is not part of this installation: it lacks {error.name}", Exit.USAGE) from None
+    return pyrage
 
+
+def _encrypt(source: IO[bytes], target: IO[bytes], recipients: Sequence[str]) -> None:
+    pyrage = _load_age()
     try:
         parsed = [pyrage.x25519.Recipient.from_str(one) for one in recipients]
     except pyrage.RecipientError:
@@ -119,8 +126,7 @@ def _encrypt(source: IO[bytes], target: IO[bytes], recipients: Sequence[str]) ->
 
 
 def _decrypt(source: IO[bytes], target: IO[bytes], identity: Path) -> None:
-    import pyrage  # noqa: PLC0415 - as above
-
+    pyrage = _load_age()
     text = identity.read_bytes()[:MAX_IDENTITY_BYTES].decode("utf-8", "replace")
     lines = [line for line in text.splitlines() if line.startswith("AGE-SECRET-KEY-")]
     try:

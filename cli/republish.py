@@ -11,7 +11,6 @@ import click
 from channel import ChannelError
 from cli.exit import CommandError, Exit
 from cli.home import take_json
-from cli.http import ask
 
 # How long a publisher may take to bring Redis to where its store is, and the pause between two looks at it, in seconds.
 PATIENCE_S: Final = 60.0
@@ -55,6 +54,8 @@ def republish(
 
 
 def _wait_for(publisher: str) -> dict[str, object]:
+    from cli.http import ask  # noqa: PLC0415 - what it needs is not in the servers' image, which has edges' folders
+
     url = f"{publisher.rstrip('/')}/healthz"
     deadline = time.monotonic() + PATIENCE_S
     while True:

@@ -1,5 +1,6 @@
 """`graywave backup` and `restore`: encrypted with the secrets or plain without, and no secret in a message."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -128,3 +129,13 @@ def test_wrong_settings_are_told(run: Run, config: Path, tmp_path: Path) -> None
     done = run(write_config(tmp_path / "there"), "backup", tmp_path / "b")
     assert done.exit_code == Exit.FAILED
     assert "No such file" in done.output
+
+
+def test_installation_without_age(run: Run, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the library of age is not installed a plain backup is made, and an encrypted one says what it lacks."""
+    monkeypatch.setitem(sys.modules, "pyrage", None)
+    assert run(config, "backup", tmp_path / "b.tar").exit_code == 0
+    done = run(config, "backup", tmp_path / "b.age", "--recipient", "age1")
+    assert (done.exit_code, "it lacks pyrage" in done.output) == (Exit.USAGE, True)
+    done = run(config, "restore", tmp_path / "b.tar", "--identity", config)
+    assert (done.exit_code, "it lacks pyrage" in done.output) == (Exit.USAGE, True)

@@ -120,9 +120,10 @@ def test_image_is_whole(image: tuple[Path, dict[str, str]]) -> None:
 def test_image_says_what_it_can(image: tuple[Path, dict[str, str]]) -> None:
     """There the command lists what it can do, and nothing that needs what the image lacks."""
     shown = run_in(image, "-m", "cli", "--help")
-    assert re.findall(r"^  (\w+) ", shown.partition("Commands:\n")[2], re.MULTILINE) == ["keys", "edge", "publisher"]
-    for server in SETTINGS:
-        assert run_in(image, "-m", "cli", server, "--help").startswith(f"Usage: graywave {server} [OPTIONS]")
+    commands = ["keys", "edge", "publisher", "backup", "restore", "republish"]
+    assert re.findall(r"^  (\w+) ", shown.partition("Commands:\n")[2], re.MULTILINE) == commands
+    for command in commands:
+        assert run_in(image, "-m", "cli", command, "--help").startswith(f"Usage: graywave {command} [OPTIONS]")
 
 
 def test_image_is_not_given_more_than_it_copies() -> None:
