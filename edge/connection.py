@@ -63,6 +63,7 @@ class Connections:
         self._peer_limit = peer_limit
         self._open: dict[Served, str] = {}
         self._peers: Counter[str] = Counter()
+        self._expected: set[Served] = set()
         self.is_draining = False
         self.emptied = asyncio.Event()
         self.request_deadline = 0.0
@@ -80,13 +81,19 @@ class Connections:
             FullError: the limit is reached; the connection is to be aborted.
         """
         peer = self._name_peer(transport)
-        if len(self._open) >= self._limit or (self._peer_limit and self._peers[peer] >= self._peer_limit):
+        if served in self._expected:
+            self._expected.remove(served)
+        elif len(self._open) >= self._limit or (self._peer_limit and self._peers[peer] >= self._peer_limit):
             raise FullError(f"expected at most {self._limit} connections, {self._peer_limit} a peer")
         self._open[served] = peer
         self._peers[peer] += 1
         served.deadline = self.request_deadline
         spread = random.uniform(-LIFE_SPREAD, LIFE_SPREAD)  # noqa: S311 - spreads load, guards nothing
         served.life_end = time.monotonic() + LIFE_S * (1 + spread)
+
+    def expect(self, served: Served) -> None:
+        """Says that another worker gives a connection: it was let in there, and is not refused here by any limit."""
+        self._expected.add(served)
 
     def replace(self, served: Served, successor: Served) -> None:
         """Lets another protocol serve a connection that is registered; the end of its life stays."""
@@ -96,6 +103,7 @@ class Connections:
 
     def remove(self, served: Served) -> None:
         """Forgets a connection that is closed; one that was replaced or never added is no error."""
+        self._expected.discard(served)
         peer = self._open.pop(served, None)
         if peer is None:
             return

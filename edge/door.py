@@ -23,10 +23,10 @@ from edge.slot import Share, choose_slots, plan_moves
 
 BACKLOG: Final = 4_096
 # How often a worker shows that it serves, and looks at the others, in seconds.
-PULSE_S: Final = 0.25
+PULSE_S: Final = 0.2
 # A worker that has not shown for so long that it serves, in milliseconds, gets help. Helping one that was only busy
 # harms nothing; devices wait so long where it hangs.
-SILENT_MS: Final = 900
+SILENT_MS: Final = 700
 # Connections taken before the loop gets its turn.
 TAKEN_AT_ONCE: Final = 64
 # How long a connection waits for this worker to know what the one that gave it knew, in seconds: then it has to do.
@@ -189,12 +189,15 @@ class Doors:
         while self._counters.cursor < cursor and time.monotonic() < until:
             self._catch_up()
             await asyncio.sleep(CATCH_UP_LOOK_S)
+        protocol = self._serve()
+        served = cast("Served", protocol)
+        self._connections.expect(served)
         try:
-            _, protocol = await asyncio.get_running_loop().connect_accepted_socket(self._serve, connection)
+            await asyncio.get_running_loop().connect_accepted_socket(lambda: protocol, connection)
         except OSError:  # its client is gone
+            self._connections.remove(served)
             connection.close()
             return
-        served = cast("Served", protocol)
         served.deadline, served.life_end = max(served.deadline, deadline), life_end
 
 

@@ -23,7 +23,7 @@ from edge import control, parent
 from edge.admin import Host, make_admin
 from edge.atlas import open_database
 from edge.audience import Opener
-from edge.cache import Cache
+from edge.cache import FILE_NAME, Cache
 from edge.chain import Chain
 from edge.control import hold_folder
 from edge.door import Place, Slot
@@ -140,6 +140,7 @@ def _judge(spec: Mapping[str, Any], environ: Mapping[str, str]) -> int:
         _check_format(spec["format"])
         settings = read_settings(Path(spec["config"]) if spec["config"] else None, environ)
         _check_files(settings)
+        _check_cache(settings.data)
     except (OSError, SettingsError, TrustError, ValueError) as error:
         os.pwrite(spec["found"], str(error).encode(), 0)
         return 1
@@ -150,6 +151,13 @@ def _judge(spec: Mapping[str, Any], environ: Mapping[str, str]) -> int:
 def _check_format(given: int) -> None:
     if given != STATE_FORMAT:
         said = f"expected a parent that saves format {STATE_FORMAT}, got {given}"
+        raise ValueError(f"only a restart brings this code: {said}")
+
+
+def _check_cache(folder: Path) -> None:
+    """Workers that load another file than the old syncer writes would have no rules to answer by."""
+    if not (folder / FILE_NAME).exists():
+        said = f"its rules are in {FILE_NAME}, which is not in {folder} yet"
         raise ValueError(f"only a restart brings this code: {said}")
 
 

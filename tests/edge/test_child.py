@@ -205,3 +205,10 @@ def test_adopted_child_that_is_waited_for_without_an_end() -> None:
     process = subprocess.Popen([sys.executable, "-S", "-c", "raise SystemExit(3)"])
     assert Adopted(process.pid).wait() == 3
     process.returncode = 3  # it has been waited for, which this object does not know
+
+
+def test_adopted_child_whose_end_was_seen_before() -> None:
+    """An older image may have waited for a child and not told the next one: it has ended, and that is all."""
+    process = subprocess.Popen([sys.executable, "-S", "-c", ""])
+    process.wait(PATIENCE_S)
+    assert Adopted(process.pid).poll() == 0

@@ -242,3 +242,22 @@ def test_worker_whose_connections_others_go_on_with() -> None:
     assert served.told == []
     connections.let_go(served)
     assert connections.emptied.is_set()
+
+
+def test_connection_that_another_worker_gives_is_let_in() -> None:
+    """It was let in there: no limit refuses it here, once; others are refused as before."""
+    connections = Connections(1, peer_limit=1)
+    add(connections)
+    given, gone = Served(), Served()
+    connections.expect(given)
+    connections.add(given, Transport())
+    assert len(connections) == 2
+    with pytest.raises(FullError):
+        add(connections)
+    connections.expect(gone)
+    connections.remove(gone)
+    with pytest.raises(FullError):
+        connections.add(gone, Transport())
+    connections.remove(given)
+    with pytest.raises(FullError):
+        connections.add(given, Transport())

@@ -17,6 +17,7 @@ from typing import Any, Self
 import pytest
 
 from edge import main, parent
+from edge.cache import FILE_NAME
 from edge.control import HeldError, hold_folder
 from edge.generation import STATE_FORMAT, Held
 from edge.metrics import PAGE_BYTES, open_page, read_page
@@ -248,6 +249,7 @@ def set_edge(settings: EdgeSettings) -> dict[str, str]:
 
 def test_judge_reads_what_is_set_now(settings: EdgeSettings, descriptors: Callable[[bytes], int]) -> None:
     """Good settings are found as children will get them, from the environment and from a file."""
+    (settings.data / FILE_NAME).touch()
     code, found = judge(descriptors, set_edge(settings))
     assert (code, thaw_settings(found)) == (0, settings)
     toml = settings.data / "edge.toml"
@@ -257,8 +259,11 @@ def test_judge_reads_what_is_set_now(settings: EdgeSettings, descriptors: Callab
 
 
 def test_judge_says_all_that_is_wrong(settings: EdgeSettings, descriptors: Callable[[bytes], int]) -> None:
-    """Settings, the files that they name, and a parent that this code cannot follow."""
+    """Settings, the files that they name, and what this code cannot go on with: another edge.db, another parent."""
     good = set_edge(settings)
+    code, found = judge(descriptors, good)
+    said = f"only a restart brings this code: its rules are in {FILE_NAME}, which is not in {settings.data} yet"
+    assert (code, found.decode()) == (1, said)
     code, found = judge(descriptors, {**good, "GRAYWAVE_EDGE_WORKERS": "many", "GRAYWAVE_EDGE_LANE": "perhaps"})
     assert code == 1
     assert [line.partition(b":")[0] for line in found.splitlines()] == [

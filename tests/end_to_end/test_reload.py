@@ -194,3 +194,17 @@ def test_workers_share_connections_and_step_in_for_each_other(busy_town: Town, t
         os.kill(stopped, signal.SIGCONT)
         eventually(crowd.is_shared)
         assert stopped in list_workers(host)
+
+
+def test_nobody_waits_for_a_worker_that_does_not_come_back(busy_town: Town, tmp_path: Path) -> None:
+    """While nothing at all is there to replace it, a dead worker's socket is served by another one."""
+    with busy_town.start_host(tmp_path) as host:
+        eventually(host.is_ready)
+        worker = list_workers(host)[0]
+        host.process.send_signal(signal.SIGSTOP)
+        os.kill(worker, signal.SIGKILL)
+        for _ in range(30):  # so many connections come to its socket, too
+            assert is_right(host.check())
+        assert not is_running(worker)
+        host.process.send_signal(signal.SIGCONT)
+        eventually(lambda: worker not in list_workers(host) and len(list_workers(host)) == 2)
