@@ -159,22 +159,28 @@ class Ask(NamedTuple):
 
 
 class Unanswered(Struct, frozen=True, gc=False):
-    """A check that has no answer before some windows were asked; `now` is the time of its arrival, in seconds."""
+    """A check that has no answer before some windows were asked; `now` is the time of its arrival, in seconds.
+
+    All that could refuse it has been asked before: what is left is to be answered.
+    """
 
     workspace: "Workspace"
     question: Question
     now: int
     is_proven: bool
+    trials: Mapping[str, int] | None
     asks: list[Ask]
 
     def answer_again(self, refused: Container[str]) -> "bytes | Unanswered":
         """Returns the answer after windows were asked; `refused` are the ids of those that had no place."""
-        return self.workspace.answer(self.question, self.now, is_proven=self.is_proven, refused=refused)
+        return self.workspace.answer(
+            self.question, self.now, is_proven=self.is_proven, trials=self.trials, refused=refused
+        )
 
     def give_up(self, refused: Container[str] = ()) -> bytes:
         """Returns the answer without any place that is not known by now."""
         answer = self.workspace.answer(
-            self.question, self.now, is_proven=self.is_proven, refused=refused, can_wait=False
+            self.question, self.now, is_proven=self.is_proven, trials=self.trials, refused=refused, can_wait=False
         )
         assert isinstance(answer, bytes)  # noqa: S101 - who cannot wait asks for nothing
         return answer
@@ -264,12 +270,13 @@ class Workspace:
         self._prefix = b'{"revision":%d,"root":%d,"poll_after":' % (position.revision, self.root)
         self._idle: dict[int, bytes] = {}
 
-    def answer(  # noqa: C901 - one loop; a call more would cost each check 0.1 us
+    def answer(  # noqa: C901, PLR0913 - one loop; a call more would cost each check 0.1 us
         self,
         question: Question,
         now: int,
         *,
         is_proven: bool = False,
+        trials: Mapping[str, int] | None = None,
         refused: Container[str] = (),
         can_wait: bool = True,
     ) -> bytes | Unanswered:
@@ -279,16 +286,17 @@ class Workspace:
             question: what the device asks.
             now: seconds since 1970.
             is_proven: whether the device's user was proven.
+            trials: the versions that the user's trials give, by program; None where there are none.
             refused: the ids of windows that were asked for this device and had no place.
             can_wait: False for an answer now, where what would have to be asked has no place.
 
         Raises:
-            RefusedError: `bad_field`, an installed version that is none; `overloaded`, too many trials that are new.
+            RefusedError: `bad_field`, an installed version that is none.
         """
         device, entries = question.device, self.entries
         around = self.around_proven if is_proven else self.around
-        if is_proven and question.trials:
-            around = replace(around, trials=self.trials.find(question.trials, device.user or "", now))
+        if trials:
+            around = replace(around, trials=trials)
         base: int | None = None
         updates: list[bytes] = []
         unknown: list[str] = []
@@ -314,7 +322,7 @@ class Workspace:
                 if update is not None:
                     updates.append(update.by_base.get(installed, update.full))
         if asks:
-            return Unanswered(self, question, now, is_proven, asks)
+            return Unanswered(self, question, now, is_proven, trials, asks)
         poll_after = spread_poll(DEFAULT_POLL_AFTER_S if base is None else base, device.id, now)
         if updates or unknown or question.switches:
             return self._encode(poll_after, updates, unknown, self._encode_switches(question, now, around))

@@ -107,13 +107,15 @@ class Rules:
         self.counters.checks += 1
         if workspace.position is NOWHERE:
             raise RefusedError("no_ruleset", f"the rules of {question.workspace!r} have not arrived yet")
-        is_proven = False
+        is_proven, trials = False, None
         if self.reception is not None:
             device, is_proven = self.reception.receive(question.workspace, question.device, sender, now)
             question = replace(question, device=device)
+            if is_proven and question.trials:
+                trials = workspace.trials.find(question.trials, device.user or "", now)
         if self.counters.checks >= self.sample_at:
             self.draw(question, workspace, is_proven=is_proven)
-        return workspace.answer(question, now, is_proven=is_proven)
+        return workspace.answer(question, now, is_proven=is_proven, trials=trials)
 
     def draw(self, question: Question, workspace: Workspace, *, is_proven: bool) -> None:
         """Keeps a question as one of the hour's sample."""

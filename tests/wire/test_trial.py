@@ -1,13 +1,16 @@
 """Trials: a proven user's token gives what is not released, the same on both lanes."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import orjson
 import pytest
 
 from edge.allowance import Allowance
+from edge.answer import Unanswered, compile_entry
 from edge.reception import Reception
+from ruleset import parse_program
+from tests.contract.lists import ListedWindow
 from tests.edge.passport import NOW, USER, BackEnd
 from tests.wire.client import Answer, ask, make_check
 from tests.wire.conftest import make_packages, publish_usual
@@ -15,7 +18,8 @@ from tests.wire.server import WireServer
 from trust import PrivateKey, TrialClaim, sign_trial
 
 BACK_END = BackEnd()
-PROGRAM = "2021000000000099"
+PROGRAM, OTHER = "2021000000000099", "2021000000000098"
+WINDOW = "00112233445566ff"
 
 
 @pytest.fixture
@@ -105,3 +109,39 @@ def test_too_many_new_trials(trying: WireServer, channel_key: PrivateKey) -> Non
     trying.call(lambda: setattr(trying.rules.workspaces["demo"].trials, "_fresh", Allowance(0, "new trials")))
     answer = send(trying, [make_token(channel_key)])
     assert (answer.status, answer.code) == (503, "overloaded")
+
+
+class Forgetter:
+    """Asks no window, and lets the server forget every trial, with no time left to verify one, before it answers."""
+
+    def ask(self, unanswered: Unanswered, _tell: Callable[[bytes], None]) -> bytes:
+        """Returns the answer without a place."""
+        unanswered.workspace.trials.follow(b"no root")
+        unanswered.workspace.trials._fresh = Allowance(0, "new trials")
+        return unanswered.give_up()
+
+
+def test_trial_beside_a_window(trying: WireServer, channel_key: PrivateKey) -> None:
+    """A check that has to ask a window knows its trials by then: waiting neither loses nor refuses them."""
+    document = {**make_packages(), "program": OTHER}
+    window = {"limit": 5, "closes_at": 1 << 39, "id": WINDOW, "key": "k1"}
+    document["releases"] = [{"id": "r1", "package": "2.0", "who": {"window": window}}]
+
+    def prepare() -> None:
+        workspace = trying.rules.workspaces["demo"]
+        workspace.apply({OTHER: compile_entry(parse_program(orjson.dumps(document)))}, workspace.position)
+        workspace.surround(windows={WINDOW: ListedWindow((), is_open=True)})
+        trying.rules.asker = Forgetter()
+
+    before = trying.rules.asker
+    trying.call(prepare)
+    question = {
+        "workspace": "demo",
+        "device": {"id": "d1", "platform": "android"},
+        "programs": {OTHER: "", PROGRAM: ""},
+        "trials": [make_token(channel_key)],
+    }
+    fields = b"Authorization: Bearer %b\r\n" % BACK_END.sign()
+    (answer,) = ask(trying, make_check(orjson.dumps(question), fields))
+    trying.call(lambda: setattr(trying.rules, "asker", before))
+    assert read_release(answer) == ("3.0", "trial")
