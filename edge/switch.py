@@ -79,25 +79,33 @@ def _is_fixed(switch: CompiledSwitch) -> bool:
 
 def _encode_tellings(switch: CompiledSwitch) -> Iterator[tuple[tuple[str | None, SwitchReason], Told]]:
     """All that `decide_switch` can decide."""
+    key = orjson.dumps(switch.key)
+    for variant, reason in dict.fromkeys(_list_decisions(switch)):
+        yield (variant, reason), _encode(key, switch, variant, reason)
+
+
+def _list_decisions(switch: CompiledSwitch) -> Iterator[tuple[str | None, SwitchReason]]:
     if switch.is_disabled:
-        yield (None, SwitchReason.DISABLED), _encode(switch, None, SwitchReason.DISABLED)
+        yield None, SwitchReason.DISABLED
         return
-    default = SwitchReason.UNKNOWN if switch.live else SwitchReason.STATIC
-    yield (switch.default, default), _encode(switch, switch.default, default)
-    if _is_fixed(switch):
-        return
-    for variant in {rule.variant for rule in switch.live}:
-        for reason in (SwitchReason.TARGETING_MATCH, SwitchReason.SPLIT):
-            yield (variant, reason), _encode(switch, variant, reason)
-    error = {"key": switch.key, "errorCode": SwitchReason.KEY_MISSING.value, "errorDetails": KEY_MISSING}
-    yield (None, SwitchReason.KEY_MISSING), Told(orjson.dumps(error), b"", is_error=True)
+    yield switch.default, SwitchReason.UNKNOWN if switch.live else SwitchReason.STATIC
+    for rule in switch.live:
+        yield rule.variant, SwitchReason.TARGETING_MATCH
+        if rule.percent is not None:
+            yield rule.variant, SwitchReason.SPLIT
+            yield None, SwitchReason.KEY_MISSING
 
 
-def _encode(switch: CompiledSwitch, variant: str | None, reason: SwitchReason) -> Told:
+def _encode(key: bytes, switch: CompiledSwitch, variant: str | None, reason: SwitchReason) -> Told:
     """Clients compare the JSON of a switch with what they have, so that the order of members stays as it is."""
-    value = {} if variant is None else {"value": switch.values[variant]}
-    told = {**value, "reason": reason.value, "variant": variant or ""}
-    return Told(orjson.dumps({"key": switch.key, **told}), b"%b:%b" % (orjson.dumps(switch.key), orjson.dumps(told)))
+    if reason is SwitchReason.KEY_MISSING:
+        told = {"errorCode": reason.value, "errorDetails": KEY_MISSING}
+    else:
+        value = {} if variant is None else {"value": switch.values[variant]}
+        told = {**value, "reason": reason.value, "variant": variant or ""}
+    members = orjson.dumps(told)
+    item = b'{"key":%b,%b' % (key, members[1:])
+    return Told(item, b"%b:%b" % (key, members), is_error=reason is SwitchReason.KEY_MISSING)
 
 
 class Board:

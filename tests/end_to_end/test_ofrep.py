@@ -240,6 +240,17 @@ def test_web_client_polls(page: Page, switching_host: Host, town: Town) -> None:
     assert metrics["flag_requests"] > metrics["flags_unchanged"]
 
 
+def test_web_client_survives_another_workspace(switching_host: Host) -> None:
+    """A page of a workspace that is not served goes on with the values in its code."""
+    page = Page(switching_host, "nowhere", "u-777")
+    try:
+        assert page.wait_for("status")["status"] == 404
+        assert page.wait_for("error")["error"].endswith("status: 404")
+        assert page.read("string-flag", "mine")["value"] == "mine"
+    finally:
+        page.close()
+
+
 def read_metrics(host: Host) -> Json:
     """The counters of all workers, summed."""
     workers = host.read_status()["workers"]

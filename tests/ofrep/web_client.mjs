@@ -2,7 +2,8 @@
 //
 // Arguments: the edge's address, the workspace, the targeting key. It writes a line of JSON for each answer of the edge
 // ({"status"}), for each change that the provider tells of ({"changed"}), and for each key that it reads from its
-// standard input ({"key", "value", "reason", "variant", "errorCode"}): as [key, default].
+// standard input ({"key", "value", "reason", "variant", "errorCode"}): as [key, default]. A page that cannot start tells
+// why ({"error"}), and goes on with the defaults of its code.
 
 import { createInterface } from 'node:readline'
 import { OFREPWebProvider } from '@openfeature/ofrep-web-provider'
@@ -25,7 +26,7 @@ const provider = new OFREPWebProvider({
 })
 OpenFeature.addHandler(ProviderEvents.ConfigurationChanged, (event) => tell({ changed: event.flagsChanged }))
 await OpenFeature.setContext({ targetingKey, platform: 'android', plan: 'premium' })
-await OpenFeature.setProviderAndWait(provider)
+await OpenFeature.setProviderAndWait(provider).catch((error) => tell({ error: String(error) }))
 
 const client = OpenFeature.getClient()
 const read = {

@@ -17,6 +17,10 @@ SEEDS = [
     make_check(b"0\r\n\r\n", length=b"Transfer-Encoding: chunked\r\n"),
     make_check(fields=b"Connection: Upgrade\r\nUpgrade: h2c\r\n"),
     make_check(content_type=b"Content-Type: application/json; charset=utf-8\r\n") + make_check(),
+    make_check(b"{}", b"X-Graywave-Workspace: demo\r\n", line=b"POST /ofrep/v1/evaluate/flags HTTP/1.1") + make_check(),
+    make_check(
+        b'{"context":{}}', b"X-Graywave-Workspace: demo\r\n", line=b"POST /ofrep/v1/evaluate/flags/old HTTP/1.1"
+    ),
 ]
 BITS = st.sampled_from(
     [
