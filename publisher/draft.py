@@ -132,7 +132,7 @@ def find_doubts(author: Program, compiled: CompiledProgram, now: int) -> list[Do
         above = next((other for other in compiled.live[:index] if _hides(other, release)), None)
         if above:
             doubts.append(Doubt(release.path, f"it reaches nobody: release {above.id!r} above it takes every device"))
-    return doubts + _doubt_floor(author, compiled)
+    return doubts + _doubt_floor(author, compiled) + _doubt_trials(author, compiled)
 
 
 def _doubt_floor(author: Program, compiled: CompiledProgram) -> list[Doubt]:
@@ -143,6 +143,15 @@ def _doubt_floor(author: Program, compiled: CompiledProgram) -> list[Doubt]:
     floor = parse_version(author.floor)
     message = f"devices may not open what it gives: the floor is {author.floor}"
     return [Doubt(f"{release.path}.package", message) for release in compiled.live if release.version < floor]
+
+
+def _doubt_trials(author: Program, compiled: CompiledProgram) -> list[Doubt]:
+    """A device takes no offer below the floor, and whoever tried it would not know why."""
+    if not author.floor:
+        return []
+    floor = parse_version(author.floor)
+    message = f"devices may not open what it gives: the floor is {author.floor}"
+    return [Doubt(trial.path, message) for trial in compiled.trials.values() if trial.version < floor]
 
 
 class _Heirloom:

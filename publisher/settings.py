@@ -28,7 +28,7 @@ class Settings:
     offer_key: str = field(
         metadata={"help": "Address of the private key that signs offers: a path, env: or pkcs11:; several with commas."}
     )
-    channel_key: str = field(metadata={"help": "Address of the private key that signs documents and heads."})
+    channel_key: str = field(metadata={"help": "Address of the private key that signs documents, heads and trials."})
     listen: str = field(default="127.0.0.1:8082", metadata={"help": "Address and port; port 0 takes a free one."})
     token: str = field(default="", metadata={"help": "What a control plane sends as its bearer token.", "secret": True})
     token_file: Path | None = field(default=None, metadata={"help": "A file that holds the token."})

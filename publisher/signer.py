@@ -26,7 +26,7 @@ class Signer:
     Args:
         root: whose `offer` and `channel` keys are these, and whose `package` keys are the only ones trusted.
         offer_keys: all sign every offer; as many as the root wants, or more.
-        channel_key: signs documents and heads.
+        channel_key: signs documents, heads and trials.
         offer_days: how long an offer lasts.
 
     Raises:

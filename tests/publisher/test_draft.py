@@ -237,6 +237,13 @@ def test_release_below_the_floor_is_told(read: Any) -> None:
     assert find(read({"package": "2.0.0.0"}, floor="2.0")) == []
 
 
+def test_trial_below_the_floor_is_told(read: Any) -> None:
+    """A trial of a version that devices may not open is hardly meant."""
+    releases, told = {"package": "2.0.0.0"}, ("$.trials[1]", "devices may not open what it gives: the floor is 2.0")
+    assert find(read(releases, floor="2.0", trials=["2.0.0.0", "1.0.0.0"])) == [told]
+    assert find(read(releases, trials=["2.0.0.0", "1.0.0.0"])) == []
+
+
 def test_floor_without_a_live_release_is_told(read: Any) -> None:
     """Who is below a floor, and can be given nothing, opens nothing."""
     assert find(read({"state": "paused"}, floor="2.0")) == [("$.floor", "no live release gives anything above it")]
