@@ -104,7 +104,8 @@ class Doors:
                 await asyncio.wait_for(self._nudged.wait(), PULSE_S)
             self._nudged.clear()
             self._show()
-            await self.look()
+            with contextlib.suppress(OSError):  # no descriptor to be had now: those that are open are served
+                await self.look()
 
     def _show(self) -> None:
         self._counters.mark_beat()

@@ -117,12 +117,15 @@ class Lane(asyncio.Protocol):
             self._transport.close()
 
     def find_descriptor(self) -> int:
-        """Returns the connection's descriptor where no message has begun and all answers are written, else -1."""
+        """Returns the connection's descriptor where no message has begun and all answers are written, else -1.
+
+        Nobody else can go on under TLS: its state is in this process.
+        """
         transport = self._transport
         has_begun = bool(self._held) or self._is_waiting
         if has_begun or self._retired or transport.is_closing() or transport.get_write_buffer_size():
             return -1
-        return int(transport.get_extra_info("socket").fileno())
+        return -1 if transport.get_extra_info("sslcontext") else int(transport.get_extra_info("socket").fileno())
 
     def data_received(self, data: bytes) -> None:
         """Answers each whole check in the bytes so far, and holds what is not whole."""

@@ -116,6 +116,7 @@ def run_child(spec: Mapping[str, Any], environ: Mapping[str, str]) -> None:
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)  # a line a request is the balancer's to write
     if role == "parent":
         state = json.loads(_read_all(spec["state"]))
+        os.close(spec["state"])
         host = parent.Parent.resume(state)
         parent.tell_reloaded(None if state["asker"] is None else socket.socket(fileno=state["asker"]))
         host.run()

@@ -176,6 +176,23 @@ async def test_nudged_worker_helps_at_once(street: Street, monkeypatch: pytest.M
     await eventually(lambda: first.doors._open.keys() == {0, 1})
 
 
+async def test_worker_without_descriptors_lives_on(street: Street, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no descriptor is to be had a worker helps nobody, serves those that it has, and helps later."""
+    (first, _) = street.houses
+    asked: list[int] = []
+
+    def refuse(descriptor: int) -> int:
+        asked.append(descriptor)
+        raise OSError(24, "Too many open files")
+
+    await first.doors.look()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "dup", refuse)
+        await first.open()
+        await eventually(lambda: len(asked) > 1)
+    await eventually(lambda: first.doors._open.keys() == {0, 1})
+
+
 async def test_silent_worker_is_helped(street: Street, monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker whose page says that it serves, but stands still, is helped before anybody has killed it."""
     monkeypatch.setattr(door, "SILENT_MS", 300)

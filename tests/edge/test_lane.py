@@ -328,6 +328,12 @@ def test_connection_that_another_process_can_go_on_with(line: Line) -> None:
     assert line.lane.find_descriptor() == -1
 
 
+def test_connection_under_tls_stays(line: Line) -> None:
+    """The state of its encryption is in this process alone."""
+    line.transport._extra["sslcontext"] = object()
+    assert line.lane.find_descriptor() == -1
+
+
 def test_connection_that_is_closing_stays(line: Line) -> None:
     """Nobody can go on with what has been closed."""
     line.transport.close()

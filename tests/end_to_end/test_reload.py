@@ -68,6 +68,11 @@ def list_workers(host: Host) -> list[int]:
     return [worker["pid"] for worker in workers if worker["ready"]] if all(w["ready"] for w in workers) else []
 
 
+def count_descriptors(pid: int) -> int:
+    """How many descriptors a process has open."""
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+
+
 @pytest.fixture(scope="module")
 def busy_town(town: Town) -> Town:
     """A town whose devices get one version."""
@@ -118,10 +123,11 @@ def test_signal_reloads_as_well_and_a_stop_cuts_nobody_off(busy_town: Town, tmp_
     """
     with busy_town.start_host(tmp_path, WORKERS=1) as host:
         eventually(host.is_ready)
-        before = host.list_pids()
+        before, opened = host.list_pids(), count_descriptors(host.process.pid)
         host.process.send_signal(signal.SIGHUP)
         eventually(lambda: "edge INFO reloaded" in host.read_log())
         eventually(lambda: len(host.list_pids()) == 3 and not set(host.list_pids()[1:]) & set(before))
+        eventually(lambda: count_descriptors(host.process.pid) == opened)
         second = run_graywave("edge", environ=os.environ | busy_town.set_edge(tmp_path))
         assert second.returncode == 1
         assert second.stderr == (
