@@ -153,7 +153,9 @@ class Library:
     def sweep(self, now: float) -> list[str]:
         """Removes the files that nothing has needed for SWEEP_S, at a time in seconds; returns their names."""
         needed = {file.sha256 for file in self._needs.values()}
-        unneeded = {path.name: path for path in self._list() if path.name not in needed}
+        # A part is a file on its way, however long that takes.
+        files = (path for path in self._list() if not path.name.startswith(_PART))
+        unneeded = {path.name: path for path in files if path.name not in needed}
         self._unneeded = {name: self._unneeded.get(name, now) for name in unneeded}
         gone = [name for name, since in self._unneeded.items() if now - since >= SWEEP_S]
         for name in gone:

@@ -213,6 +213,16 @@ async def test_what_nothing_needs_goes_after_a_while(tmp_path: Path) -> None:
     assert (kept.exists(), gone.exists()) == (True, False)
 
 
+async def test_a_file_on_its_way_stays(tmp_path: Path) -> None:
+    """A download may take longer than the time after which an unneeded file goes."""
+    part = keep_file(tmp_path, FILE).with_name(".part-abc")
+    part.write_bytes(FILE[:10])
+    library = make_library(tmp_path)
+    library.sweep(0.0)
+    library.sweep(SWEEP_S * 2)
+    assert [path.name for path in (tmp_path / "audiences").iterdir()] == [part.name]
+
+
 async def test_what_is_needed_again_stays(tmp_path: Path) -> None:
     """The time begins anew each time that nothing needs a file."""
     path = keep_file(tmp_path, FILE)
