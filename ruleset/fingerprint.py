@@ -73,29 +73,31 @@ def measure_file(count: int) -> int:
 class Fingerprinter:
     """Makes fingerprints under one key. The last id is remembered: a check asks one user of several audiences.
 
+    `start` is a keyed hash of nothing yet, `last` the last id and `fingerprint` its own; see `Fingerprints.make_look`.
+
     Args:
         key: KEY_BYTES.
     """
 
-    __slots__ = ("_fingerprint", "_last", "_start", "mark")
+    __slots__ = ("fingerprint", "last", "mark", "start")
 
     def __init__(self, key: bytes) -> None:
         if len(key) != KEY_BYTES:
             raise FingerprintError(f"expected a fingerprint key of {KEY_BYTES} bytes, got {len(key)}")
         # A copy of a keyed hash costs two thirds of making one.
-        self._start = blake2b(key=key, digest_size=FINGERPRINT_BYTES)
-        self.mark = self._fingerprint = compute_mark(key)
-        self._last = _NOBODY
+        self.start = blake2b(key=key, digest_size=FINGERPRINT_BYTES)
+        self.mark = self.fingerprint = compute_mark(key)
+        self.last = _NOBODY
 
     def compute(self, identity: str) -> int:
         """Returns what `compute_fingerprint` returns."""
         # The very object: it is held here, so that no other can be at its place.
-        if identity is self._last:
-            return self._fingerprint
-        made = self._start.copy()
+        if identity is self.last:
+            return self.fingerprint
+        made = self.start.copy()
         made.update(identity.encode())
         (fingerprint,) = _read_big(made.digest())  # 0.1 µs less than int.from_bytes
-        self._last, self._fingerprint = identity, fingerprint
+        self.last, self.fingerprint = identity, fingerprint
         return fingerprint
 
 
@@ -143,11 +145,17 @@ class Fingerprints:
         return at < high and self._values[at] == fingerprint
 
     def make_look(self, fingerprinter: Fingerprinter) -> Callable[[str], bool]:
-        """Returns what says whether a user's fingerprint is among them: `holds`, with a call less at a check."""
-        compute, index, values, shift = fingerprinter.compute, self._index, self._values, self._shift
+        """Returns what says whether a user is among them: `compute` and `holds`, in one call at a check."""
+        copy, index, values, shift = fingerprinter.start.copy, self._index, self._values, self._shift
 
         def look(user: str) -> bool:
-            fingerprint = compute(user)
+            if user is fingerprinter.last:
+                fingerprint = fingerprinter.fingerprint
+            else:
+                made = copy()
+                made.update(user.encode())
+                (fingerprint,) = _read_big(made.digest())
+                fingerprinter.last, fingerprinter.fingerprint = user, fingerprint
             place = fingerprint >> shift
             high = index[place + 1]
             try:

@@ -4,7 +4,6 @@ import struct
 from fractions import Fraction
 from hashlib import blake2b
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -70,8 +69,13 @@ def test_exactly_the_members_are_held(prints: set[int], other: int) -> None:
     held = Fingerprints(make_file(sorted(prints)))
     held.check()
     assert (held.count, list(held.values)) == (len(prints), sorted(prints))
-    # A fingerprinter of fingerprints, to ask both ways alike.
-    look: Any = held.make_look(SimpleNamespace(compute=lambda value: value))  # type: ignore[arg-type]
+    known = SimpleNamespace(start=Fingerprinter(KEY).start, last="u-1", fingerprint=0)
+    ask = held.make_look(known)  # type: ignore[arg-type] - one that has just made this fingerprint
+
+    def look(value: int) -> bool:
+        known.fingerprint = value
+        return ask(known.last)
+
     for value in prints:
         assert held.holds(value)
         assert look(value)
@@ -188,6 +192,21 @@ def test_odds_hold_for_any_part_of_a_fingerprint(width: int, place: int) -> None
     found = sum(compute_fingerprint(KEY, f"stranger-{i}") >> shift & cut in members for i in range(262_144))
     expected = 262_144 * len(members) / (1 << width)
     assert abs(found - expected) < 6 * expected**0.5
+
+
+def test_a_look_makes_the_fingerprint_itself() -> None:
+    """Asked one after the other, again, and of several lists with one fingerprinter, each answer is its own."""
+    lists = []
+    for first in (0, 100):
+        roster = Roster(KEY)
+        roster.add(f"u-{i}" for i in range(first, first + 100))
+        lists.append(Fingerprints(b"".join(roster.build().chunks)))
+    made = Fingerprinter(KEY)
+    looks = [held.make_look(made) for held in lists]
+    for i in range(250):
+        user = f"u-{i}"
+        assert [look(user) for look in looks] == [i < 100, 100 <= i < 200]
+        assert [look(f"u-{i}") for look in looks[::-1]] == [100 <= i < 200, i < 100]
 
 
 def test_another_key_makes_another_list() -> None:
