@@ -429,6 +429,7 @@ def test_every_error_has_an_answer() -> None:
     started = {api.PublisherError, *api.PublisherError.__subclasses__()} - set(api._ERRORS)
     assert {error.__name__ for error in started} == {
         "PublisherError",
+        "BackupError",
         "KeyMismatchError",
     }
 
