@@ -118,6 +118,7 @@ class Host:
             "unready": unready,
             "users": {name: _PROVEN if name in self._proven else _UNPROVEN for name in self._states},
             "row": self._read_row(),
+            "disk_problem": self._cache.problem,
             "workers": self.read_workers(),
             "workspaces": {name: _tell_state(state, now) for name, state in self._states.items()},
         }
@@ -144,6 +145,8 @@ class Host:
             name = f"graywave_edge_{field}" if kind == "gauge" else f"graywave_edge_{field}_total"
             lines.append(f"# TYPE {name} {kind}")
             lines += [f'{name}{{worker="{worker["index"]}"}} {worker[field]}' for worker in workers]
+        lines.append("# TYPE graywave_edge_disk_problem gauge")
+        lines.append(f"graywave_edge_disk_problem {int(bool(self._cache.problem))}")
         for field, read in _STATE_GAUGES.items():
             lines.append(f"# TYPE graywave_edge_{field} gauge")
             lines += [

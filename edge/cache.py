@@ -9,14 +9,16 @@ workspace, which follow each other; who reads them to believe them verifies them
 import hashlib
 import logging
 import sqlite3
+import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from channel import NOWHERE, DocumentName, Position
-from edge.errors import CacheDamageError, CacheError
+from edge.errors import CacheDamageError, CacheError, DiskError
+from edge.refuge import is_safe, make_refuge, name_refuge, remove_refuge
 
 # Another layout is another file: old and new code on one host do not meet in one.
 FILE_NAME = "edge-2.db"
@@ -40,6 +42,18 @@ _PASSING = frozenset(
     }
 )
 _PRIMARY_CODE = 0xFF
+# Those of them that a disk says which takes nothing: it is not waited for.
+_DISK = frozenset(
+    {
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_PERM,
+        sqlite3.SQLITE_READONLY,
+    }
+)
+# How often a cache in memory tries to go back to the disk, at most, in seconds.
+RETURN_S = 60.0
 
 _log = logging.getLogger("graywave.edge")
 
@@ -112,23 +126,111 @@ class Batch(NamedTuple):
 class Cache:
     """The writer's side; there is one on a host, the syncer.
 
+    Where the disk takes nothing it goes on in memory (`edge.refuge`), with all that it has, and tries the disk again
+    with later writes. `problem` says so, and is empty otherwise.
+
     Args:
         folder: where the file is; made where it does not exist.
 
     Raises:
-        CacheError: the file can be neither used nor replaced.
+        CacheError: the file can be neither used nor replaced, nor one in memory be made.
     """
 
     def __init__(self, folder: Path) -> None:
-        self.path = folder / FILE_NAME
+        self._home, self._refuge = folder / FILE_NAME, name_refuge(folder)
+        self.path, self.problem = self._home, ""
+        self._tried_at = 0.0
+        try:
+            self._db = self._open_home(folder)
+        except DiskError as error:
+            self._db = self._open_refuge(error)
+        else:
+            self._bring_home()
+
+    def _open_home(self, folder: Path) -> sqlite3.Connection:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with _using(self.path):
-                self._db = _open_to_write(self.path)
+                return _open_to_write(self.path)
         except CacheDamageError as error:
-            self._db = self._start_anew(error)
+            return self._start_anew(error)
         except OSError as error:
-            raise CacheError(f"{self.path} cannot be used: {error}") from error
+            raise DiskError(f"{self.path} cannot be used: {error}") from error
+
+    def _open_refuge(self, problem: DiskError) -> sqlite3.Connection:
+        """Opens what an earlier syncer has left in memory, else a copy of what can be read of the disk."""
+        path = self._refuge / FILE_NAME
+        try:
+            if not (is_safe(self._refuge) and path.exists()):
+                make_refuge(self._refuge)
+                _copy_readable(self._home, path)
+            db = _open_to_write(path)
+        except (OSError, sqlite3.Error) as error:
+            raise CacheError(f"{problem}; nor is there one in memory: {error}") from error
+        self._settle_in_refuge(problem)
+        return db
+
+    def _settle_in_refuge(self, problem: DiskError) -> None:
+        self.path, self.problem, self._tried_at = self._refuge / FILE_NAME, str(problem), time.monotonic()
+        _log.error("%s: going on in memory, at %s", problem, self.path)
+
+    def _bring_home(self) -> None:
+        """Takes over what an earlier syncer had come to in memory."""
+        path = self._refuge / FILE_NAME
+        if not (is_safe(self._refuge) and path.exists()):
+            return
+        try:
+            with closing(_open_to_write(path)) as db:
+                if _read_last_row(db) > _read_last_row(self._db):
+                    db.backup(self._db)
+        except sqlite3.Error as error:
+            _log.warning("%s is left: %s", path, error)
+        remove_refuge(self._refuge)
+
+    def _flee(self, problem: DiskError) -> None:
+        """Goes on in memory with a copy of the file, which can be read where it cannot be written."""
+        try:
+            make_refuge(self._refuge)
+            db = _open_to_write(self._refuge / FILE_NAME)
+            self._db.backup(db)
+        except (OSError, sqlite3.Error) as error:
+            remove_refuge(self._refuge)
+            raise CacheError(f"{problem}; nor can it be copied into memory: {error}") from problem
+        self._db.close()
+        self._db = db
+        self._settle_in_refuge(problem)
+
+    def _try_to_return(self) -> None:
+        """Goes back to the disk, if it takes everything again."""
+        if not self.problem or time.monotonic() - self._tried_at < RETURN_S:
+            return
+        self._tried_at = time.monotonic()
+        try:
+            with _using(self._home):
+                db = _open_to_write(self._home)
+                try:
+                    self._db.backup(db)
+                except BaseException:
+                    db.close()
+                    raise
+        except (CacheError, OSError) as error:
+            self.problem = str(error)
+            return
+        self._db.close()
+        self._db, self.path, self.problem = db, self._home, ""
+        remove_refuge(self._refuge)
+        _log.info("%s is used again", self.path)
+
+    def _keep(self, write: Callable[[], None]) -> None:
+        """Writes, on the disk or, where that takes nothing, in memory."""
+        self._try_to_return()
+        try:
+            write()
+        except DiskError as error:
+            if self.problem:
+                raise
+            self._flee(error)
+            write()
 
     def _start_anew(self, damage: CacheDamageError) -> sqlite3.Connection:
         """Sets a damaged file aside and starts an empty one: Redis has it all.
@@ -191,6 +293,9 @@ class Cache:
         Raises:
             CacheError: the disk does not take it; the ones before stay.
         """
+        self._keep(lambda: self._write_roots(workspace, roots))
+
+    def _write_roots(self, workspace: str, roots: Mapping[int, bytes]) -> None:
         with _using(self.path), self._db:
             self._db.execute("BEGIN IMMEDIATE")
             last = _read_last_row(self._db)
@@ -212,6 +317,9 @@ class Cache:
         Raises:
             CacheError: the disk does not take it; the one before stays.
         """
+        self._keep(lambda: self._write_head(workspace, signed))
+
+    def _write_head(self, workspace: str, signed: bytes) -> None:
         with _using(self.path), self._db:
             self._db.execute("REPLACE INTO head VALUES (?, ?)", (workspace, signed))
 
@@ -246,6 +354,16 @@ class Cache:
         """
         ended = [(workspace, *name) for name in (*settled, *(document.name for document in documents))]
         told = [(workspace, *name, str(position), reason) for name, position, reason in refused]
+        self._keep(lambda: self._write(workspace, documents, progress, ended, told))
+
+    def _write(
+        self,
+        workspace: str,
+        documents: Sequence[Document],
+        progress: Position | None,
+        ended: Sequence[tuple[str, ...]],
+        told: Sequence[tuple[str, ...]],
+    ) -> None:
         with _using(self.path), self._db:
             self._db.execute("BEGIN IMMEDIATE")
             last = _read_last_row(self._db)
@@ -270,14 +388,20 @@ class CacheReader:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._path = folder / FILE_NAME
+        self._home, self._refuge = folder / FILE_NAME, name_refuge(folder)
         self._db: sqlite3.Connection | None = None
-        self._inode = self._version = -1
+        self._inode, self._version = (-1, -1), -1
+
+    @property
+    def _path(self) -> Path:
+        """The file in memory where the syncer has gone there, since the disk takes nothing."""
+        path = self._refuge / FILE_NAME
+        return path if is_safe(self._refuge) and path.exists() else self._home
 
     def has_changed(self) -> bool:
         """Says whether somebody has written since the last call; cheap, for asking once a second."""
         try:
-            inode = self._path.stat().st_ino
+            inode = _identify(self._path)
             if inode == self._inode and self._db is not None:
                 version = int(self._db.execute("PRAGMA data_version").fetchone()[0])
                 changed, self._version = version != self._version, version
@@ -289,7 +413,7 @@ class CacheReader:
     def read(self, after: int) -> Batch:
         """Returns what is newer than a row, a page at most; from the start where the file is not the one before."""
         try:
-            if self._db is None or self._path.stat().st_ino != self._inode:
+            if self._db is None or _identify(self._path) != self._inode:
                 self._open()
                 after = 0
             assert self._db is not None  # noqa: S101 - _open has raised otherwise
@@ -319,7 +443,7 @@ class CacheReader:
 
     def _open(self) -> None:
         self.close()
-        self._inode = self._path.stat().st_ino
+        self._inode = _identify(self._path)
         self._db = sqlite3.connect(f"file:{self._path}?mode=ro", uri=True, isolation_level=None, timeout=BUSY_S)
 
     def close(self) -> None:
@@ -336,7 +460,7 @@ def _using(path: Path) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & _PRIMARY_CODE
-        kind = CacheError if code in _PASSING else CacheDamageError
+        kind = DiskError if code in _DISK else CacheError if code in _PASSING else CacheDamageError
         raise kind(f"{path} cannot be used: {error}") from error
 
 
@@ -355,6 +479,26 @@ def _open_to_write(path: Path) -> sqlite3.Connection:
         db.close()
         raise
     return db
+
+
+def _identify(path: Path) -> tuple[int, int]:
+    """What no other file has while this one is there."""
+    found = path.stat()
+    return found.st_dev, found.st_ino
+
+
+def _copy_readable(source: Path, target: Path) -> None:
+    """Copies what can be read of a file that cannot be written; where that is nothing, Redis has it all."""
+    for how in ("mode=ro", "immutable=1"):  # the second without a log that there may be, for folders of no writing
+        try:
+            with closing(sqlite3.connect(target)) as copy:
+                with closing(sqlite3.connect(f"file:{source}?{how}", uri=True)) as db:
+                    db.backup(copy)
+                _refuse_damage(copy)
+        except sqlite3.Error:
+            target.unlink(missing_ok=True)
+        else:
+            return
 
 
 def _refuse_damage(db: sqlite3.Connection) -> None:

@@ -35,6 +35,10 @@ class CacheError(EdgeError):
     """The host's `edge.db` cannot be used; the operator must look at the data folder's disk."""
 
 
+class DiskError(CacheError):
+    """The disk of the data folder takes nothing; the syncer goes on in memory until it does."""
+
+
 class CacheDamageError(CacheError):
     """The host's `edge.db` is damaged: the syncer must begin anew, and sets it aside."""
 

@@ -7,10 +7,19 @@ from pathlib import Path
 
 import pytest
 
+from edge import refuge
 from edge.cache import Cache
 from edge.metrics import PAGE_BYTES
 from edge.settings import EdgeSettings
 from tests.edge.press import WORKSPACE, write_root
+
+
+@pytest.fixture(autouse=True)
+def memory(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where this process's caches go when the disk takes nothing: a folder of the test's own."""
+    folder = tmp_path_factory.mktemp("memory")
+    monkeypatch.setattr(refuge, "BASE", folder)
+    return folder
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import http
 import itertools
 import os
+import resource
 import signal
 import socket
 import sqlite3
@@ -241,6 +242,28 @@ def test_file_that_breaks_while_it_is_used(town: Town, tmp_path: Path, version: 
         eventually(lambda: host.is_told_everywhere(newer))
         assert host.read_status()["syncer"]["pid"] != pid
         assert "no such table: refused" in host.read_log()
+
+
+def test_host_without_room_for_a_byte(town: Town, tmp_path: Path, version: str) -> None:
+    """Where neither disk nor memory takes a byte, a host answers by what it has, says so, and follows once it can."""
+    town.publish(version)
+    with town.start_host(tmp_path) as host:
+        eventually(host.is_ready)
+        eventually(lambda: host.is_told_everywhere(version))
+        syncer = host.read_status()["syncer"]["pid"]
+        before = resource.prlimit(syncer, resource.RLIMIT_FSIZE)
+        resource.prlimit(syncer, resource.RLIMIT_FSIZE, (0, before[1]))
+        town.publish(next(_versions))
+        eventually(lambda: "cannot be used" in host.read_status()["workspaces"]["demo"]["problem"])
+        assert host.is_told_everywhere(version)
+        assert host.is_ready()
+        resource.prlimit(syncer, resource.RLIMIT_FSIZE, before)
+        last = next(_versions)
+        town.publish(last)
+        eventually(lambda: host.is_told_everywhere(last))
+        status = host.read_status()
+        assert (status["disk_problem"], status["workspaces"]["demo"]["problem"]) == ("", "")
+        assert status["syncer"]["pid"] == syncer
 
 
 def test_readiness_goes_first(town: Town, tmp_path: Path, version: str) -> None:
