@@ -21,6 +21,7 @@ from edge.cache import FILE_NAME
 from edge.control import HeldError, hold_folder
 from edge.generation import STATE_FORMAT, Held
 from edge.metrics import PAGE_BYTES, open_page, read_page
+from edge.refuge import name_refuge
 from edge.settings import EdgeSettings, freeze_settings, thaw_settings
 from tests.edge.press import NOW, WORKSPACE, eventually, write_root
 from trust import ROLES, PrivateKey, make_root
@@ -218,14 +219,19 @@ def test_signals_that_waited_for_a_child() -> None:
 def test_syncer_without_a_disk_says_so_in_a_line(
     settings: EdgeSettings, tmp_path: Path, descriptors: Callable[[bytes], int]
 ) -> None:
-    """A folder that has become unusable is one line each time that the syncer starts, not a trace."""
-    frozen = freeze_settings(replace(settings, data=write_root(tmp_path) / "folder"))
+    """A folder that has become unusable, and no place in memory, is one line each time that the syncer starts."""
+    data = write_root(tmp_path) / "folder"
+    frozen = freeze_settings(replace(settings, data=data))
+    taken = Path("/dev/shm") / name_refuge(data).name  # noqa: S108 - somebody else has the place
+    taken.write_bytes(b"")
     page = descriptors(bytes(PAGE_BYTES))
     spec = {"role": "syncer", "parent": os.getpid(), "page": page, "pages": [page], "wakes": []}
     ended = run_child({**spec, "settings": descriptors(frozen), "turn": descriptors(b"")}, {})
+    taken.unlink()
     (line,) = ended.stderr.splitlines()
     assert ended.returncode == 1
     assert "syncer CRITICAL" in line
+    assert "nor is there one in memory: [Errno 17] File exists" in line
     assert "edge-2.db cannot be used: [Errno 20] Not a directory" in line
 
 
