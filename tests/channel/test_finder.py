@@ -57,7 +57,7 @@ def stack() -> Iterator[ExitStack]:
 
 @pytest.fixture
 def binary() -> Path:
-    """The oldest Redis of this machine; with the newest, whole hosts go through this (tests/end_to_end/test_cluster)."""
+    """The oldest Redis of this machine; hosts go through this with the newest (tests/end_to_end/test_cluster)."""
     return min(list_binaries().items())[1]
 
 
