@@ -57,9 +57,11 @@ def bind(host: str, port: int, count: int) -> list[socket.socket]:
 
 
 def bind_another(listener: socket.socket) -> socket.socket:
-    """Returns one more socket on the address of one that listens; raises OSError."""
-    host, port = listener.getsockname()[:2]
-    return _listen(host, port)
+    """Returns one more socket on the address of one that listens; raises OSError.
+
+    It listens when a worker serves it, and not before: until then connections would wait in it for nobody.
+    """
+    return _bind(*listener.getsockname()[:2])
 
 
 def name_address(listener: socket.socket) -> str:
@@ -80,12 +82,21 @@ def _refuse_taken(host: str, port: int) -> None:
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    listener = _open_socket(host)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    listener = _bind(host, port)
     try:
-        listener.bind((host, port))
         listener.listen(BACKLOG)
     except OSError:
         listener.close()
         raise
     return listener
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    bound = _open_socket(host)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    try:
+        bound.bind((host, port))
+    except OSError:
+        bound.close()
+        raise
+    return bound

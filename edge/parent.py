@@ -43,6 +43,7 @@ class Reload:
         found: where it writes what it has read, or what is wrong; a descriptor.
         asker: who waits to be told; None after a signal.
         until: when it has taken too long, of the monotonic clock.
+        slots: how many slots there are without it.
         next: the generation that gets ready, once there is one.
     """
 
@@ -50,6 +51,7 @@ class Reload:
     found: int
     asker: socket.socket | None
     until: float
+    slots: int
     next: Generation | None = None
 
 
@@ -187,7 +189,7 @@ class Parent:
             if asker is not None:
                 answer(asker, is_done=False, message=f"the new code cannot be started: {error}")
             return
-        self.reload = Reload(judge, found, asker, time.monotonic() + JUDGE_S)
+        self.reload = Reload(judge, found, asker, time.monotonic() + JUDGE_S, len(self.held.slots))
 
     def _advance(self, reload: Reload, now: float) -> None:
         try:
@@ -234,6 +236,8 @@ class Parent:
             reload.judge.wait()
         if reload.next is not None:
             self._dismiss(reload.next)
+        while len(self.held.slots) > reload.slots:  # those that stay do not know these
+            self.held.slots.pop().close()
         os.close(reload.found)
         if reload.asker is not None:
             answer(reload.asker, is_done=False, message=reason)

@@ -46,10 +46,11 @@ def test_foreign_address_is_refused() -> None:
 
 
 def test_one_more_socket_on_the_same_address() -> None:
-    """A host that gets more workers binds more sockets where it listens already."""
+    """A host that gets more workers binds more sockets where it listens; nobody waits in one that is not served yet."""
     (listener,) = bind("127.0.0.1", 0, 1)
     another = bind_another(listener)
     assert another.getsockname() == listener.getsockname()
+    assert not another.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
     listener.close()
     another.close()
 

@@ -29,6 +29,13 @@ class Outcome:
     lost: list[str] = field(default_factory=list)
     wrong: list[Any] = field(default_factory=list)
     ended: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def note(self, *, is_last: bool) -> None:
+        """Counts an answer, which may have said that it is the last of its connection."""
+        with self.lock:
+            self.answered += 1
+            self.ended += is_last
 
 
 class Asker:
@@ -48,7 +55,6 @@ class Asker:
                 self.close()
                 (self._outcome.lost if attempt else self._outcome.cut).append(repr(error))
                 continue
-            self._outcome.answered += 1
             if not self._is_right(answer):
                 self._outcome.wrong.append(answer)
             return
@@ -64,8 +70,8 @@ class Asker:
         connection.request("POST", "/v1/check", self._question, {"Content-Type": "application/json"})
         response = connection.getresponse()
         body = response.read()
+        self._outcome.note(is_last=response.will_close)
         if response.will_close:
-            self._outcome.ended += 1
             self.is_told_to_go = True
             self.close()
         return json.loads(body) if response.status == http.HTTPStatus.OK else response.status
