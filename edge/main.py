@@ -38,6 +38,7 @@ from edge.library import Library, Source
 from edge.listener import OwnSlot, bind, name_address
 from edge.metrics import keep_beating, open_page
 from edge.proof import KeySetError, read_key_set
+from edge.refuge import name_refuge
 from edge.sample import MARK, Reservoir
 from edge.settings import EdgeSettings, freeze_settings, read_settings, thaw_settings
 from edge.steward import Steward
@@ -157,7 +158,7 @@ def _check_format(given: int) -> None:
 
 def _check_cache(folder: Path) -> None:
     """Workers that load another file than the old syncer writes would have no rules to answer by."""
-    if not (folder / FILE_NAME).exists():
+    if not any((place / FILE_NAME).exists() for place in (folder, name_refuge(folder))):
         said = f"its rules are in {FILE_NAME}, which is not in {folder} yet"
         raise ValueError(f"only a restart brings this code: {said}")
 

@@ -21,7 +21,7 @@ from edge.cache import FILE_NAME
 from edge.control import HeldError, hold_folder
 from edge.generation import STATE_FORMAT, Held
 from edge.metrics import PAGE_BYTES, open_page, read_page
-from edge.refuge import name_refuge
+from edge.refuge import make_refuge, name_refuge, remove_refuge
 from edge.settings import EdgeSettings, freeze_settings, thaw_settings
 from tests.edge.press import NOW, WORKSPACE, eventually, write_root
 from trust import ROLES, PrivateKey, make_root
@@ -262,6 +262,17 @@ def test_judge_reads_what_is_set_now(settings: EdgeSettings, descriptors: Callab
     toml.write_text("[edge]\nworkers = 7\n", "utf-8")
     code, found = judge(descriptors, set_edge(settings), config=str(toml))
     assert (code, thaw_settings(found)) == (0, replace(settings, workers=7))
+
+
+def test_judge_finds_rules_in_memory(settings: EdgeSettings, descriptors: Callable[[bytes], int]) -> None:
+    """A host whose disk takes nothing has its edge.db elsewhere, and can be reloaded all the same."""
+    refuge = name_refuge(settings.data)
+    make_refuge(refuge)
+    (refuge / FILE_NAME).touch()
+    try:
+        assert judge(descriptors, set_edge(settings))[0] == 0
+    finally:
+        remove_refuge(refuge)
 
 
 def test_judge_says_all_that_is_wrong(settings: EdgeSettings, descriptors: Callable[[bytes], int]) -> None:
