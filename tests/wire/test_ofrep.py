@@ -10,6 +10,7 @@ import pytest
 
 from contract.vector import SwitchVector, load_switch_vectors
 from edge.cors import Cors
+from edge.place import Locator, read_network
 from edge.proof import Prover
 from edge.reception import Reception
 from tests.contract.lists import surround
@@ -358,6 +359,20 @@ def test_user_that_has_to_be_proven(app: WireServer, prover: Prover) -> None:
     again = DEMO + b"If-None-Match: %b\r\n" % tag
     assert send(app, make_bulk({"targetingKey": "d"}, again))[0].status == 200
     assert prover.proven == 3
+
+
+def test_place_that_a_proxy_tells(app: WireServer) -> None:
+    """Who does not say where it is, is where the trusted proxy says; the tag covers that, too."""
+    rule = {"id": "bonn", "variant": "on", "when": [{"attribute": "city", "op": "in", "values": ["Bonn"]}]}
+    app.publish([], 8, 1, NOW, switches=[{**SET, "flags": {"old": {**FLAG, "rules": [rule]}}}])
+    locator = Locator([read_network("127.0.0.0/8")], {"city": b"x-city"}, None)
+    app.call(lambda: app.rules.attend(Reception({}, locator)))
+    there = DEMO + b"X-City: Bonn\r\n"
+    assert send_for_json(app, make_single("old", {}, there))[1]["value"] is True
+    assert send_for_json(app, make_single("old", {"city": "Mainz"}, there))[1]["value"] is False
+    tag = read_tag(send(app, make_bulk({}, there))[1])
+    again = DEMO + b"X-City: Mainz\r\nIf-None-Match: %b\r\n" % tag
+    assert send(app, make_bulk({}, again))[0].status == 200
 
 
 @pytest.fixture
