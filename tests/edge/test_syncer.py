@@ -782,6 +782,7 @@ async def test_a_newer_document_ends_the_waiting(tmp_path: Path, source: Source,
     last = await source.publish_audience(make_audience(None, removed=True))
     await sync.look()
     assert (cache.read_positions(WORKSPACE), sync.state.refused, library._needs) == ({AUDIENCE: last}, [], {})
+    assert sync._waiting == {}
     sync.take_arrived()
     assert cache.read_positions(WORKSPACE) == {AUDIENCE: last}
 
