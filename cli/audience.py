@@ -15,6 +15,7 @@ from typing import IO, Any, Final, TypeVar
 import click
 
 from bundle import BundleError, Store, replace_file
+from bundle.transfer import measure_file
 from cli.exit import CommandError, Exit
 from cli.home import FINGERPRINT_KEY_ID, Home, take_home, take_json
 from cli.http import Answer, escape
@@ -22,7 +23,7 @@ from cli.identity import IdentityError, read_identities
 from cli.progress import Show, make_progress
 from cli.publishing import Publisher, open_publisher
 from cli.refine import open_files, take_publisher, take_store
-from ruleset import FingerprintError, Fingerprints
+from ruleset import DocumentError, FingerprintError, Fingerprints, check_audience, parse_audience
 from ruleset.fingerprint import compute_odds
 from ruleset.roster import Roster
 from settings.key import read_key
@@ -60,13 +61,14 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """Where audiences are changed: the publisher, the store, the key, and who looks at it."""
+    """Where audiences are changed: the publisher, the store, the key, who looks at it, and whether it is in earnest."""
 
     publisher: Publisher
     store: Store
     home: Home
     key_option: str | None
     show: Show | None
+    is_dry: bool
 
     def open_key(self) -> Key:
         """Returns the key that was named, or that of the data folder; raises CommandError."""
@@ -192,7 +194,8 @@ def _describe(document: Mapping[str, Any]) -> str:
         return "removed"
     patterns = len(document.get("patterns", []))
     words = f", {patterns} pattern{'s' if patterns != 1 else ''}" if patterns else ""
-    return f"{document.get('count', 0)} users{words}"
+    users = document.get("count", 0)
+    return f"{users} user{'s' if users != 1 else ''}{words}"
 
 
 def _find(publisher: Publisher, name: str) -> tuple[dict[str, Any], str]:
@@ -202,6 +205,15 @@ def _find(publisher: Publisher, name: str) -> tuple[dict[str, Any], str]:
     return document, revision
 
 
+def _refuse_early(change: Change) -> None:
+    """A name or a pattern that the publisher would refuse is not worth building a list for."""
+    draft = {"format": 1, KIND: change.name, "patterns": list(change.patterns) or ["*"]}
+    try:
+        check_audience(parse_audience(json.dumps(draft).encode()))
+    except DocumentError as error:
+        raise CommandError(str(error), Exit.REFUSED) from None
+
+
 _Make = Callable[[Desk, Change, Mapping[str, Any] | None], dict[str, Any]]
 
 
@@ -209,8 +221,9 @@ def _run(given: Mapping[str, Any], make: _Make) -> None:
     """Makes a document and publishes it over the one that it was made from."""
     home: Home = given["home"]
     publisher = open_publisher(home, given["url"], given["token_file"])
-    desk = Desk(publisher, open_files(given["address"], home), home, given["key"], make_progress())
+    desk = Desk(publisher, open_files(given["address"], home), home, given["key"], make_progress(), given["dry_run"])
     change = Change(given["name"], given["files"], given["column"], given["patterns"])
+    _refuse_early(change)
     current, revision = publisher.get(change.name, KIND)
     try:
         document = make(desk, change, current)
@@ -285,7 +298,7 @@ def _store(
         built = roster.build(read if is_removal else None, _label(desk.show, "sorting"))
         path = Path(folder) / "fingerprints"
         replace_file(path, built.chunks)
-        sha256 = desk.store.put(path)
+        sha256 = measure_file(path).sha256 if desk.is_dry else desk.store.put(path)
     return {"key": key.id, "count": built.count, "size": built.size, "sha256": sha256, "url": desk.store.url(sha256)}
 
 

@@ -123,14 +123,23 @@ def test_patterns_alone(graywave: Run, name: str) -> None:
     assert result.stdout.splitlines()[1:] == ["pattern *@example.com"]
 
 
-def test_a_dry_run_publishes_nothing(graywave: Run, name: str, ids: Path) -> None:
-    """It says what would be."""
+def test_a_dry_run_publishes_nothing(graywave: Run, name: str, ids: Path, running: Running) -> None:
+    """It says what would be, and stores nothing."""
+    ids.write_text("only-here\n")
+    before = {file.sha256 for file in LocalStore(running.data / "store").files()}
     result = graywave("audience put", name, ids, "--dry-run")
-    assert result.stdout.startswith(f"would publish audience {name}: 3 users, revision ")
+    assert result.stdout.startswith(f"would publish audience {name}: 1 user, revision ")
     assert graywave("audience show", name).exit_code == 3
+    assert {file.sha256 for file in LocalStore(running.data / "store").files()} == before
     graywave("audience put", name, ids)
     assert graywave("audience drop", name, "--dry-run").stdout.startswith(f"would remove audience {name}, revision ")
-    assert read(graywave, name)["count"] == 3
+    assert read(graywave, name)["count"] == 1
+
+
+def test_a_name_that_is_none_builds_nothing(graywave: Run, ids: Path) -> None:
+    """It is refused before anything is read or stored."""
+    result = graywave("audience put", "q a", ids, "--key", "k1=nowhere")
+    assert (result.exit_code, result.stderr.startswith("graywave: $.audience: expected `str` matching")) == (3, True)
 
 
 def test_an_audience_is_dropped(graywave: Run, name: str, ids: Path) -> None:
