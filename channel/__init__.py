@@ -13,7 +13,7 @@ from channel.errors import (
     OversizedError,
     SourceError,
 )
-from channel.feed import Change, Changes, Feed, Hint, LogCut, Patience, Standing, follow_log, judge_head
+from channel.feed import MAX_SURPLUS, Change, Changes, Feed, Hint, LogCut, Patience, Standing, follow_log, judge_head
 from channel.head import (
     FIRST_EPOCH,
     HEAD_LIFE_S,
@@ -39,6 +39,7 @@ __all__ = [
     "HEAD_LIFE_S",
     "HEAD_TYPE",
     "MAX_COUNTER",
+    "MAX_SURPLUS",
     "NOWHERE",
     "Answer",
     "Asked",

@@ -179,7 +179,7 @@ class Feed:
         """
         fields = FoundHead._fields
         try:
-            with reach():
+            with reach(self._keys.head):
                 reply: Any = await self._client.hmget(self._keys.head, list(fields))
         except OversizedError:
             reply = [await self._read_field(field) for field in fields]
@@ -212,7 +212,7 @@ class Feed:
             LinkError: Redis is away or refuses.
         """
         try:
-            with reach():
+            with reach(self._keys.log):
                 raw: Any = await self._client.xrange(self._keys.log, min=str(cursor.next), count=MAX_CHANGES)
             entries = [_read_entry(id_, fields) for id_, fields in raw]
         except (OversizedError, SourceError, KeyNameError) as error:
@@ -236,7 +236,7 @@ class Feed:
         pages, cursor = 0, 0
         while not pages or cursor:
             raw: Any
-            with reach():
+            with reach(self._keys.index):
                 cursor, raw = await self._client.hscan(self._keys.index, cursor, count=INDEX_PAGE)
             found |= {DocumentName.parse(member): Position.parse(position) for member, position in raw.items()}
             pages += 1
@@ -309,7 +309,7 @@ class _Ear:
 
     async def hear(self) -> Hint:
         """Returns the next hint; LinkAwayError where the connection ends or is found dead."""
-        with reach():
+        with reach(self._channel):
             if not self._pubsub.subscribed:
                 await self._pubsub.subscribe(self._channel)
             while True:

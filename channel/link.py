@@ -49,8 +49,11 @@ def connect(url: str, timeout_s: float, workspace: str | None = None) -> Redis:
 
 
 @contextmanager
-def reach() -> Iterator[None]:
+def reach(place: str = "") -> Iterator[None]:
     """Turns whatever goes wrong while Redis is being asked into this package's errors.
+
+    Args:
+        place: the key or channel that is asked for, told where somebody has put too much there.
 
     Raises:
         LinkAwayError: Redis is not there, not ready, just moving the keys elsewhere, or did not answer in time.
@@ -60,7 +63,7 @@ def reach() -> Iterator[None]:
     try:
         yield
     except OversizedReplyError as error:
-        raise OversizedError(f"redis refused: {error}") from error
+        raise OversizedError(f"redis holds too much{place and f' at {place}'}: {error}") from error
     except (RedisConnectionError, RedisTimeoutError, OSError, AskError, TryAgainError, ClusterDownError) as error:
         raise LinkAwayError(f"redis cannot be reached: {_describe(error)}") from error
     except RedisError as error:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from channel import NOWHERE, ChannelError, FoundHead, Head, Position
+from channel import MAX_SURPLUS, NOWHERE, ChannelError, FoundHead, Head, Position
 from publisher.errors import FastForwardError, PublisherError
 from publisher.store import StoreState
 
@@ -68,7 +68,8 @@ def decide(now: int, store: StoreState, redis: RedisState) -> Act:
 
     1. The newest root is not there: put it there, so that readers can judge all else by it.
     2. The head is not to be believed: by a key that was replaced, of a later epoch than the root's, or of an earlier
-       one that went on without this publisher. Throw it away, learning nothing from it.
+       one that went on without this publisher. Throw it away, learning nothing from it. So too, index and all, where
+       somebody has filled the index with names: edges would read it no more.
     3. Redis is further than was sent from here: learn what it has, and never give its revisions out again.
     4. It is empty or older, or documents are missing: put back what it had.
     5. Something was published while it was away: send it.
@@ -85,6 +86,8 @@ def decide(now: int, store: StoreState, redis: RedisState) -> Act:
         return Act.DISCARD if redis.found else Act.RESTORE
     if redis.position > store.sent:
         return _judge_lead(store, redis.position)
+    if redis.documents > store.documents + MAX_SURPLUS:
+        return Act.DISCARD
     wanted = {
         Act.RESTORE: redis.position < store.sent or redis.documents < store.documents,
         Act.SEND: store.pending > 0,

@@ -348,7 +348,10 @@ class Writer:
 
     async def _throw_away(self, view: _View) -> None:
         found, claimed = view.redis.found, view.redis.claimed
-        _log.warning("the head in redis is not believed, nothing is learnt from it: it claims to be at %s", claimed)
+        if view.redis.head:
+            _log.warning("the index in redis has %d names, far too many: it is thrown away", view.redis.documents)
+        else:
+            _log.warning("the head in redis is not believed, nothing is learnt from it: it claims to be at %s", claimed)
         if claimed and claimed.epoch == view.store.epoch:
             # Under a key that was replaced since: readers have been there, and go to no lower position.
             await self._run(self._store.pass_by, claimed)

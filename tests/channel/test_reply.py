@@ -56,14 +56,14 @@ async def test_more_than_an_answer_is_not_read(answering: Answering, answer: byt
     async with answering(answer) as client:
         with pytest.raises(OversizedError) as caught, reach():
             await client.execute_command("QUESTION")
-        assert str(caught.value) == f"redis refused: expected an answer of at most {MAX_REPLY_BYTES} bytes"
+        assert str(caught.value) == f"redis holds too much: expected an answer of at most {MAX_REPLY_BYTES} bytes"
 
 
 @pytest.mark.parametrize("answer", [b"*1\r\n" * 100_000, b"+" + b"x" * 1_000_000, b"$one\r\n"])
 async def test_what_is_no_answer_is_refused(answering: Answering, answer: bytes) -> None:
     """Lists in lists, lines without an end and lengths that are none are refused, and surprise nobody."""
     async with answering(answer) as client:
-        with pytest.raises(OversizedError, match=r"^redis refused: redis sent what is no answer: "), reach():
+        with pytest.raises(OversizedError, match=r"^redis holds too much: redis sent what is no answer: "), reach():
             await client.execute_command("QUESTION")
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from channel import FoundHead, LinkAwayError, Position, make_head
+from channel import MAX_SURPLUS, FoundHead, LinkAwayError, Position, make_head
 from publisher import FastForwardError, StoreError
 from publisher.store import StoreState
 from publisher.watcher import HEAD_RENEWAL_S, MAX_LEAD, Act, RedisState, decide, try_to_settle, watch
@@ -37,6 +37,10 @@ def redis(position: Position = AT, documents: int = 3, issued: int = NOW) -> Red
         (store(), redis(), Act.REST),
         (store(renew_at=None), redis(), Act.REST),
         (store(), redis(documents=4), Act.REST),
+        (store(), redis(documents=3 + MAX_SURPLUS), Act.REST),
+        (store(), redis(documents=4 + MAX_SURPLUS), Act.DISCARD),
+        (store(), redis(Position(1, 8), documents=4 + MAX_SURPLUS), Act.ADOPT),
+        (store(pending=1), redis(Position(1, 6), documents=4 + MAX_SURPLUS), Act.DISCARD),
         (store(), redis(Position(1, 8)), Act.ADOPT),
         (store(), redis(Position(2, 0)), Act.ADOPT),
         (store(pending=1), redis(Position(1, 8)), Act.ADOPT),

@@ -12,9 +12,11 @@ import pytest
 
 from channel import (
     DOCUMENT_TYPE,
+    MAX_SURPLUS,
     Conflict,
     DocumentName,
     EnvelopeError,
+    Keys,
     LogCut,
     Position,
     SealedDocument,
@@ -358,3 +360,16 @@ async def test_nothing_is_lost_while_redis_comes_and_goes(
         await eventually(is_distributed)
         assert len(set(revisions)) == len(revisions) == 120
         assert await read_published(feed, workshop) == confirmed
+
+
+async def test_index_full_of_names_is_mended(desk: Desk, feed: Any, client: Any) -> None:
+    """Names that somebody has filled the index with, so that edges read it no more, are gone at the next look."""
+    await desk.create(P1)
+    before = await feed.index()
+    names = {f"program:x{number}": "1-1" for number in range(MAX_SURPLUS + 1)}
+    await client.hset(Keys.of("demo").index, mapping=names)
+    await desk.writer.settle(NOW)
+    assert await feed.index() == before
+    head = await feed.read_head()
+    assert head is not None
+    assert head.position == Position(1, 1)
