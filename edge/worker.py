@@ -145,7 +145,11 @@ class Follower:
         for i, row in enumerate(rows):
             if i % SLICE == SLICE - 1:
                 await asyncio.sleep(0)
-            self._compile(row, changed[row.workspace])
+            if row.name.kind == SWITCHES:
+                # A large set takes 100 ms, for which checks do not wait: the interpreter changes threads every 5 ms.
+                await asyncio.to_thread(self._compile, row, changed[row.workspace])
+            else:
+                self._compile(row, changed[row.workspace])
 
     def _compile(self, row: Row, changed: "_Changed") -> None:
         """A row that cannot be read leaves what is in memory as it is."""
