@@ -180,12 +180,21 @@ class Cache:
         if not (is_safe(self._refuge) and path.exists()):
             return
         try:
-            with closing(_open_to_write(path)) as db:
-                if _read_last_row(db) > _read_last_row(self._db):
-                    db.backup(self._db)
+            db = _open_to_write(path)
         except sqlite3.Error as error:
-            _log.warning("%s is left: %s", path, error)
-        remove_refuge(self._refuge)
+            _log.warning("%s is thrown away: %s", path, error)
+            remove_refuge(self._refuge)
+            return
+        try:
+            if _read_last_row(db) > _read_last_row(self._db):
+                db.backup(self._db)
+        except sqlite3.Error as error:  # a disk that can be opened and is still full
+            self._db.close()
+            self._db = db
+            self._settle_in_refuge(DiskError(f"{self._home} cannot be used: {error}"))
+        else:
+            db.close()
+            remove_refuge(self._refuge)
 
     def _flee(self, problem: DiskError) -> None:
         """Goes on in memory with a copy of the file, which can be read where it cannot be written."""

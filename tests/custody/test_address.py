@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from custody import CustodyError, open_public, open_signer
+from custody import CustodyError, find_file, open_public, open_signer
 from tests.custody.conftest import WriteSecret
 from tests.custody.softhsm import SoftToken
 from trust import PrivateKey, PublicKey, sign, verify
@@ -126,3 +126,23 @@ def test_folder_is_no_key(tmp_path: Path) -> None:
     """A folder is named as what it is not."""
     with pytest.raises(CustodyError, match="expected a regular file, got something else"):
         open_public(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("address", "file"),
+    [
+        ("keys/some.key", Path("keys/some.key")),
+        ("file:///etc/some.key", Path("/etc/some.key")),
+        ("env:THE_KEY", None),
+        ("pkcs11:token=t;object=o", None),
+    ],
+)
+def test_file_of_an_address_is_found(address: str, file: Path | None) -> None:
+    """Who copies keys knows which of them are files, without reading any."""
+    assert find_file(address) == file
+
+
+def test_file_of_no_address_is_refused() -> None:
+    """What is no address of a key names no file either."""
+    with pytest.raises(CustodyError, match="expected a path, file:, env: or pkcs11: as a key's address, got 'http:'"):
+        find_file("http://example.org")

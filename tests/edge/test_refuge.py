@@ -112,6 +112,42 @@ def test_what_is_older_in_memory_is_thrown_away(cache: Cache, tmp_path: Path) ->
     later.close()
 
 
+def test_next_syncer_stays_in_memory_while_the_disk_is_full(
+    cache: Cache, reader: CacheReader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that lets itself be opened, and takes nothing, costs nothing of what is in memory."""
+    write(cache, 1, "p1")
+    fill(cache)
+    cache.write(WORKSPACE, [make_row("1.0.0.0", 2, f"p{number}") for number in range(2, 60)], [], Position(1, 2))
+    cache.close()
+    opened = module._open_to_write
+
+    def open_full(path: Path) -> sqlite3.Connection:
+        db = opened(path)
+        if path.parent == tmp_path:
+            db.execute(f"PRAGMA max_page_count = {db.execute('PRAGMA page_count').fetchone()[0]}")
+        return db
+
+    monkeypatch.setattr(module, "_open_to_write", open_full)
+    later = Cache(tmp_path)
+    assert "cannot be used" in later.problem
+    assert later.read_progress(WORKSPACE) == Position(1, 2)
+    write(later, 3, "q")
+    assert "q" in read_all(reader)[0]
+    later.close()
+
+
+def test_noise_in_memory_is_thrown_away(cache: Cache, tmp_path: Path) -> None:
+    """A file in memory that is none is not brought home."""
+    write(cache, 1, "p1")
+    make_refuge(name_refuge(tmp_path))
+    (name_refuge(tmp_path) / FILE_NAME).write_bytes(b"noise" * 1_000)
+    later = Cache(tmp_path)
+    assert (later.problem, later.read_progress(WORKSPACE)) == ("", Position(1, 1))
+    assert not name_refuge(tmp_path).exists()
+    later.close()
+
+
 @pytest.mark.parametrize("damage", ["folder", "file"])
 def test_start_without_a_disk(tmp_path: Path, damage: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A syncer that starts where nothing can be written begins in memory, with what can be read of the disk."""
