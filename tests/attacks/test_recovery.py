@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from pyrage import x25519  # type: ignore[import-untyped]  # it comes without types
 from redis import Redis
 
 from bundle import LocalStore, PackedPackage, pack
@@ -99,9 +100,9 @@ class City:
         assert result.exit_code == 0, result.output
         return result.output
 
-    def start_publisher(self, offer_key: str, channel_key: str) -> None:
-        """Starts the publisher with these keys and the newest root."""
-        settings = {
+    def set_publisher(self, offer_key: str = "offer.key", channel_key: str = "channel.key") -> dict[str, object]:
+        """Returns the publisher's settings, with these keys and the newest root."""
+        return {
             "LISTEN": "127.0.0.1:0",
             "WORKSPACE": WORKSPACE,
             "REDIS": self.redis.url,
@@ -112,6 +113,10 @@ class City:
             "TOKEN": TOKEN,
             "FILES": f"http://{self.hosts[0].devices}",
         }
+
+    def start_publisher(self, offer_key: str, channel_key: str) -> None:
+        """Starts the publisher with these keys and the newest root."""
+        settings = self.set_publisher(offer_key, channel_key)
         environ = {f"GRAYWAVE_PUBLISHER_{name}": str(value) for name, value in settings.items()}
         self.publisher = Server(["publisher"], environ, self.folder / "publisher.log")
         self._address = self.publisher.find(rf"publishing workspace {WORKSPACE} at http://(\S+)")
@@ -338,3 +343,33 @@ def test_publisher_from_a_backup_and_an_empty_redis(city: City) -> None:
     city.publish("1.5")
     city.add_phone()
     city.reaches_everybody("1.5")
+
+
+def test_everything_lost_but_an_edge(city: City) -> None:
+    """The drill of docs/operations.md: store, keys and Redis are lost, with what the backup does not have.
+
+    From the backup, and from an edge for what was published since, the publisher goes on, in the same epoch.
+    """
+    settings, backup, identity = (city.folder / name for name in ("publisher.toml", "backup.age", "age.key"))
+    lines = [f'{name.lower()} = "{value}"' for name, value in city.set_publisher().items()]
+    settings.write_text("\n".join(["[publisher]", *lines]), "utf-8")
+    key = x25519.Identity.generate()
+    identity.write_text(str(key), "utf-8")
+    city.graywave("backup", backup, "--recipient", key.to_public(), "--config", settings)
+    city.publish("1.1")
+    city.reaches_everybody("1.1")
+    eventually(lambda: city.hosts[0].read_status()["workspaces"][WORKSPACE]["revision"] == 2)
+    city.stop_publisher()
+    city.empty_redis()
+    shutil.rmtree(city.folder / "publisher")
+    for name in ("root.json", "offer.key", "channel.key"):  # the packager's key was never there
+        (city.keys / name).unlink()
+    said = city.graywave("restore", backup, "--identity", identity, "--config", settings)
+    assert said.startswith(f"workspace {WORKSPACE} is back at 1-1, as of ")
+    place = ["--edge", city.folder / "edge-0", "--root", city.folder / "pinned.json", "--redis", city.redis.url]
+    assert city.graywave("republish", *place).startswith("redis has 1 documents at 1-2; ")
+    city.start_publisher("offer.key", "channel.key")
+    city.publish("1.2")
+    city.add_phone()
+    city.reaches_everybody("1.2")
+    assert city.hosts[0].read_status()["workspaces"][WORKSPACE]["epoch"] == 1
