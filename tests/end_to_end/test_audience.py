@@ -166,7 +166,7 @@ def kept(quarter: Quarter, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_host_starts_without_redis_and_store(quarter: Quarter, kept: Path, tmp_path: Path) -> None:
     """From its data folder alone it answers as before."""
-    data = shutil.copytree(kept, tmp_path / "data")
+    data = shutil.copytree(kept, tmp_path / "data", ignore=shutil.ignore_patterns("*.sock"))
     with quarter.town.start_host(data, REDIS=f"unix://{tmp_path}/nowhere.sock") as host:
         await_users(host, ["u-1", "u-199"], ["x"])
         assert read_audience(host)["problem"] == ""
@@ -174,7 +174,7 @@ def test_a_host_starts_without_redis_and_store(quarter: Quarter, kept: Path, tmp
 
 def test_a_damaged_file_is_brought_anew(quarter: Quarter, kept: Path, tmp_path: Path) -> None:
     """It is noticed at the next start; until it is there again nobody of the list gets in."""
-    data, store = shutil.copytree(kept, tmp_path / "data"), tmp_path / "store"
+    data, store = shutil.copytree(kept, tmp_path / "data", ignore=shutil.ignore_patterns("*.sock")), tmp_path / "store"
     (file,) = (data / "audiences").iterdir()
     content = file.read_bytes()
     file.write_bytes(content[:-800] + bytes(800))
