@@ -191,7 +191,7 @@ async def test_users_may_do_what_they_must(guarded: Server, key: PrivateKey) -> 
 
 FORBIDDEN = [
     "FLUSHALL", "FLUSHDB", "CONFIG GET maxmemory", "CONFIG SET maxmemory 1", "KEYS *", "SCAN 0", "ACL LIST", "SHUTDOWN",
-    "MONITOR", "SAVE", "REPLICAOF NO ONE", "CLIENT LIST", "SCRIPT FLUSH", "RANDOMKEY", "SWAPDB 0 1",
+    "MONITOR", "SAVE", "REPLICAOF NO ONE", "CLIENT LIST", "SCRIPT FLUSH", "EVAL x 0", "RANDOMKEY", "SWAPDB 0 1",
     "GET gw:{other}:doc:program:p1", "HMGET gw:{other}:head signed", "SUBSCRIBE gw:{other}:changed", "PSUBSCRIBE *",
     "PUBLISH gw:{other}:changed 1-1", "GET something", "MIGRATE 127.0.0.1 1 gw:{demo}:head 0 1",
 ]  # fmt: skip
