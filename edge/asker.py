@@ -98,6 +98,10 @@ class Desk:
         self.keyless = len(rules) - len(self._known)
         if rules or self._workspace.around.windows:
             self._workspace.surround(windows={**dict.fromkeys(rules, KEYLESS), **self._known})
+        if self._known and not before:
+            # The connection is made and the script loaded before a check needs them.
+            self._task = self._task or asyncio.create_task(self._probe())
+            self._can_ask = bool(self._journal.read_entry())
         self._look(self._known.keys() - before.keys())
 
     def _tell_keyless(self, keys: set[str]) -> None:

@@ -209,7 +209,7 @@ async def _run_syncer(settings: EdgeSettings, spec: Mapping[str, Any]) -> None:
         name: _make_sync(name, path, settings, cache, library, wake) for name, path in settings.workspaces.items()
     }
     states = {name: sync.state for name, sync in syncs.items()}
-    stewards = dict(_make_stewards(settings))
+    stewards = dict(_make_stewards(settings, wake))
     for name, steward in stewards.items():
         states[name].windows = steward.state
     host = Host([open_page(page) for page in spec["pages"]], states, cache, tally, settings.proof_keys)
@@ -240,7 +240,7 @@ async def _run_syncer(settings: EdgeSettings, spec: Mapping[str, Any]) -> None:
             task.result()
 
 
-def _make_stewards(settings: EdgeSettings) -> Iterator[tuple[str, Steward]]:
+def _make_stewards(settings: EdgeSettings, wake: Callable[[], None]) -> Iterator[tuple[str, Steward]]:
     """A host whose data folder cannot be written has none: it admits nobody, and answers all the same."""
     try:
         host = read_host(settings.data)
@@ -248,7 +248,7 @@ def _make_stewards(settings: EdgeSettings) -> Iterator[tuple[str, Steward]]:
             folder = find_folder(settings.data, name)
             ledger = Ledger(folder)
             windows = Windows(connect(settings.redis, BEAT_PATIENCE_S, name), name)
-            yield name, Steward(name, host, windows, ledger, JournalKeeper(folder / JOURNAL_FILE))
+            yield name, Steward(name, host, windows, ledger, JournalKeeper(folder / JOURNAL_FILE), wake)
     except (LedgerError, OSError) as error:
         _log.error("no places in windows: %s", error)
 

@@ -8,7 +8,7 @@ members are written, then up to when they were copied.
 import asyncio
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -60,11 +60,21 @@ class Steward:
         windows: in Redis.
         ledger: what this host knows.
         journal: what its workers gave.
+        wake: called when workers may ask again.
     """
 
-    def __init__(self, name: str, host: str, windows: Windows, ledger: Ledger, journal: JournalKeeper) -> None:
+    def __init__(  # noqa: PLR0913, PLR0917 - what it stands between
+        self,
+        name: str,
+        host: str,
+        windows: Windows,
+        ledger: Ledger,
+        journal: JournalKeeper,
+        wake: Callable[[], None] = lambda: None,
+    ) -> None:
         self._name, self._host = name, host
         self._windows, self._ledger, self._journal = windows, ledger, journal
+        self._wake = wake
         # The entry for which everything was put back, and how much of each window was copied in it.
         self._done = ""
         self._copied: dict[str, int] = {}
@@ -125,6 +135,7 @@ class Steward:
             return f"redis has lost something: waiting for {waited or 'hosts that may still come'} to put back members"
         if self._journal.open_entry != stand.entry:
             self._journal.open(stand.entry)
+            self._wake()
         await self._copy(stand)
         me = stand.hosts.get(self._host)
         return "" if me and me.is_known else "no other host has heard of this one yet"
@@ -132,6 +143,8 @@ class Steward:
     async def _ask(self) -> Stand:
         stand = await self._windows.beat(self._host, self._ledger.known, self._done)
         self.state.stand, self.state.beat_at = stand, time.monotonic()
+        if stand.entry != self._done or not stand.is_open:
+            self.state.problem = self.state.problem or "members are being put back"
         return stand
 
     async def _put_back(self, stand: Stand) -> None:

@@ -226,6 +226,7 @@ class Worker:
 
         def note() -> None:
             asker.follow()
+            asker.tick()
             self._copy_counters()
 
         follower = Follower(CacheReader(self._settings.data), self._rules, opener, note)

@@ -2,10 +2,10 @@
 
     scripts/bench [--json FILE] [--rounds N] [--seconds N] [--only SECTION]... [--quick]
 
-Six sections: `cost` (processor time a check, four servers side by side), `answers` (compared with the oracle), `load`,
-`change`, `audience` (what a whitelist of ten million costs), and `ofrep` (what asking for switches costs). Exit
-status: 0 every promise is kept, 1 one is broken, 2 wrong arguments, 3 the machine lacks something, 4 the measurement
-itself failed.
+Seven sections: `cost` (processor time a check, four servers side by side), `answers` (compared with the oracle),
+`load`, `change`, `audience` (what a whitelist of ten million costs), `ofrep` (what asking for switches costs), and
+`window` (200,000 devices ask for 10,000 places, and workers and Redis die meanwhile). Exit status: 0 every promise is
+kept, 1 one is broken, 2 wrong arguments, 3 the machine lacks something, 4 the measurement itself failed.
 """
 
 import argparse
@@ -56,11 +56,12 @@ from loadtest.report import (
     summarize,
 )
 from loadtest.stage import Edge, Stage, await_revision, make_environment
+from loadtest.window import judge_windows, measure_windows, render_windows
 from loadtest.wrk import Supply
 
 Json = dict[str, Any]
 
-SECTIONS = ("cost", "answers", "load", "change", "audience", "ofrep")
+SECTIONS = ("cost", "answers", "load", "change", "audience", "ofrep", "window")
 SEED = 20_261_120
 # How many programs are published, step by step.
 FEW, USUAL, MANY = 100, 1_000, 10_000
@@ -175,6 +176,8 @@ class Bench:
             self._measure_changes()
         if plan.wants("audience"):
             self._measure_audience()
+        if plan.wants("window"):
+            self._report["window"] = measure_windows(self._folder, self._cleanup, is_quick=plan.is_quick)
         return self._report
 
     def _measure_audience(self) -> None:
@@ -362,7 +365,9 @@ def measure(plan: Plan) -> Json:
     Raises:
         LoadtestError: the machine lacks something, a server failed, or a measurement.
     """
-    for tool in ["wrk", "nginx"] if plan.wants("cost") else ["wrk"] if plan.wants("audience", "ofrep") else []:
+    for tool in (
+        ["wrk", "nginx"] if plan.wants("cost") else ["wrk"] if plan.wants("audience", "ofrep", "window") else []
+    ):
         find_tool(DEBIAN, tool)
     with ExitStack() as cleanup:
         end_on_signals(cleanup)
@@ -382,7 +387,11 @@ def main(arguments: Sequence[str]) -> int:
         tell(f"failed: {str(error) or type(error).__name__}")
         return 4
     report["failures"] = find_failures(report, is_quick=plan.is_quick)
-    return deliver(report, render_table(report), path)
+    table = render_table(report)
+    if "window" in report:
+        report["failures"] += judge_windows(report["window"], is_quick=plan.is_quick)
+        table = "\n".join([table, *render_windows(report["window"])])
+    return deliver(report, table, path)
 
 
 if __name__ == "__main__":

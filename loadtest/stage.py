@@ -104,7 +104,7 @@ class Stage:
             "GRAYWAVE_EDGE_FINGERPRINT_KEYS": self.fingerprint_key,
         }
         server = self._start(name, make_command("edge"), environment)
-        await_ready(lambda: _is_ok(f"http://127.0.0.1:{admin}/readyz"), server)
+        await_ready(lambda: is_ok(f"http://127.0.0.1:{admin}/readyz"), server)
         return Edge(server, port, admin, data, has_lane)
 
     @property
@@ -270,7 +270,8 @@ def _get_json(url: str) -> Json:
     return value
 
 
-def _is_ok(url: str) -> bool:
+def is_ok(url: str) -> bool:
+    """Says whether an address answers with 200."""
     try:
         return asyncio.run(_get(url))[0] == 200  # noqa: PLR2004 - OK
     except aiohttp.ClientConnectionError:

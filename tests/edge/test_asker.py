@@ -103,6 +103,7 @@ async def shop(tmp_path: Path, redis_server: PrivateRedis, monkeypatch: pytest.M
     shop = Shop(tmp_path, redis_server.url)
     shop.publish(make_window(FIRST, 2))
     await shop.open()
+    await eventually(lambda: shop.desk._task is None)
     yield shop
     await shop.close()
 
@@ -123,6 +124,15 @@ async def test_all_of_one_turn_ask_at_once(shop: Shop, monkeypatch: pytest.Monke
     assert len(asked) == 1
     counters = shop.counters
     assert (counters.window_asked, counters.window_admitted, counters.window_refused) == (4, 2, 1)
+
+
+async def test_first_window_can_be_asked_at_once(shop: Shop) -> None:
+    """Where a document brings the first window, nobody waits for the next second or a connection."""
+    shop.publish()
+    assert not shop.desk._known
+    shop.publish(make_window(FIRST, 2))
+    assert shop.desk._task is not None
+    assert await shop.check("d-1") == ["2.0"]
 
 
 async def test_many_ask_in_batches(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,8 +18,9 @@ import pytest
 from cli.keys import make_fingerprint_key, make_keys
 from loadtest.client import Connection
 from loadtest.errors import MeasureError
+from loadtest.relay import RedisServer, Relay
+from loadtest.stage import find_redis
 from tests.edge.passport import AUDIENCE, ISSUER, BackEnd
-from tests.end_to_end.relay import RedisServer, Relay
 from tests.end_to_end.town import PROGRAM, YEAR_S, Hand, Host, eventually, is_running
 from trust import PrivateKey
 
@@ -128,9 +129,9 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     (folder / "back-end.json").write_bytes(BACK_END.make_key_set())
     make_fingerprint_key(folder / "fingerprint.key")
     with contextlib.ExitStack() as stack:
-        primary = RedisServer(folder / "redis-1")
-        servers = [primary, RedisServer(folder / "redis-2", primary.port)]
-        stack.callback(lambda: [server.stop() for server in servers])
+        primary = RedisServer(find_redis(), folder / "redis-1")
+        servers = [primary, RedisServer(find_redis(), folder / "redis-2", primary.port)]
+        stack.callback(lambda: [server.kill() for server in servers])
         relay = stack.enter_context(Relay(primary.port))
         hand = Hand(relay.url, PrivateKey.from_json((folder / "keys" / "channel.key").read_bytes()))
         hand.put(hand.seal(hand.make("1.0.0.0")))

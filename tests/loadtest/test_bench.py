@@ -50,7 +50,7 @@ def test_a_quick_run_measures_everything(tmp_path: Path) -> None:
     report_path = tmp_path / "report.json"
     done = subprocess.run(  # noqa: S603
         [*COMMAND, "--quick", "--json", str(report_path)],
-        env=environment, check=False, capture_output=True, text=True, cwd=tmp_path, timeout=240,
+        env=environment, check=False, capture_output=True, text=True, cwd=tmp_path, timeout=480,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     report = json.loads(report_path.read_bytes())
@@ -72,6 +72,9 @@ def test_a_quick_run_measures_everything(tmp_path: Path) -> None:
     assert audience["processor_us"].keys() == {"audience", "inline"}
     assert audience["lookup_us"].keys() == {"member", "stranger"}
     assert audience["ratio"] > 0
+    window = report["window"]
+    assert (window["crowd"]["told"], window["faults"]["promoted_replica"]["told"]) == (200, 200)
+    assert (window["made_up"]["told"], window["made_up"]["proven_told"]) == (0, 50)
     assert report["ofrep"]["switches"] == 100
     assert report["ofrep"]["processor_us"].keys() == {"check", "unchanged", "whole"}
     assert report["ofrep"]["ratio"] > 0

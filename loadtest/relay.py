@@ -4,62 +4,56 @@ import contextlib
 import selectors
 import socket
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
-from redis import Redis
+import redis
 
-from cli.embedded import find_redis
-from cli.process import end, start_bound
-from loadtest.process import pick_port
-from tests.end_to_end.town import eventually
+from loadtest.process import Server, await_ready, pick_port
 
 PIECE = 65_536
+# How long the relay waits for bytes before it looks whether it is to end, in seconds.
+LOOK_S = 0.05
 
 
 class RedisServer:
-    """A redis-server on a port of the loopback interface, append-only; with `primary` it copies that one.
+    """A Redis on a port of the loopback interface, append-only; with `primary` it copies that one.
 
     Args:
-        folder: where it keeps its data.
+        binary: the program to start.
+        folder: where it keeps its data; made.
         primary: the port of the one that it copies, 0 for none.
     """
 
-    def __init__(self, folder: Path, primary: int = 0) -> None:
+    def __init__(self, binary: str, folder: Path, primary: int = 0) -> None:
         folder.mkdir()
-        self.port = pick_port()
-        command = [str(find_redis()), "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(folder)]
-        command += ["--appendonly", "yes", "--appendfsync", "everysec", "--save", "", "--loglevel", "warning"]
-        command += ["--repl-diskless-sync-delay", "0"]
-        self._command = command + (["--replicaof", "127.0.0.1", str(primary)] if primary else [])
+        self.port, self._folder = pick_port(), folder
+        self._command = [binary, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(folder), "--save", ""]
+        self._command += ["--appendonly", "yes", "--appendfsync", "everysec", "--repl-diskless-sync-delay", "0"]
+        self._command += ["--replicaof", "127.0.0.1", str(primary)] if primary else []
         self.start()
 
     def start(self) -> None:
         """Starts it, with what its folder has."""
-        self._process = start_bound(self._command)
-        self.client = Redis(port=self.port)
-        eventually(self._answers)
+        self._server = Server(self._folder.name, self._command, self._folder / "redis.log")
+        self.client = redis.Redis(port=self.port)
+        await_ready(self._answers, self._server)
 
     def _answers(self) -> bool:
-        with contextlib.suppress(Exception):
+        with contextlib.suppress(redis.RedisError):
             return bool(self.client.ping())
         return False
 
     def has_copied(self) -> bool:
-        """Whether it has everything that its primary has."""
+        """Says whether it has everything that its primary has."""
         told = self.client.info("replication")
         return told["master_link_status"] == "up" and not told["master_sync_in_progress"]
 
     def kill(self) -> None:
-        """Ends it at once."""
+        """Ends it at once, as a crash would: in good order it would wait for its replica."""
         self.client.close()
-        self._process.kill()
-        self._process.wait()
-
-    def stop(self) -> None:
-        """Ends it in good order."""
-        self.client.close()
-        end(self._process)
+        self._server.kill()
 
 
 class Relay:
@@ -70,7 +64,7 @@ class Relay:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._pairs: dict[socket.socket, socket.socket] = {}
         self._selector = selectors.DefaultSelector()
-        self._selector.register(self._listener, selectors.EVENT_READ)
+        self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
         self._lock, self._is_open = threading.Lock(), True
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
@@ -89,9 +83,10 @@ class Relay:
 
     def _run(self) -> None:
         while self._is_open:
-            for key, _ in self._selector.select(0.05):
+            for key, _ in self._selector.select(LOOK_S):
                 with self._lock:
-                    self._accept() if key.fileobj is self._listener else self._pass(key.fileobj)  # type: ignore[arg-type]
+                    act: Callable[[], None] = key.data
+                    act()
 
     def _accept(self) -> None:
         ours, _ = self._listener.accept()
@@ -102,19 +97,17 @@ class Relay:
             return
         for one, other in ((ours, theirs), (theirs, ours)):
             self._pairs[one] = other
-            self._selector.register(one, selectors.EVENT_READ)
+            self._selector.register(one, selectors.EVENT_READ, lambda one=one: self._pass(one))
 
     def _pass(self, one: socket.socket) -> None:
-        if one not in self._pairs:
+        if one not in self._pairs:  # dropped since it was told of
             return
-        try:
+        data = b""
+        with contextlib.suppress(OSError):
             data = one.recv(PIECE)
-            if data:
-                self._pairs[one].sendall(data)
-                return
-        except OSError:
-            pass
-        self._drop(one)
+            self._pairs[one].sendall(data)
+        if not data:
+            self._drop(one)
 
     def _drop(self, one: socket.socket) -> None:
         other = self._pairs.pop(one, None)
