@@ -468,7 +468,7 @@ def render_windows(report: Json) -> Iterator[str]:
         yield (
             f"window     {name}: {one['told']} of {one['places']} in round {one['rounds']}, "
             f"{one['forgotten']} forgotten, "
-            f"{one['differing']} differ, open and all answered after {one['closed_s']} s"
+            f"{one['differing']} differ, open and answered after {one['closed_s']} s"
         )
     proven = f"{made_up['proven_told']} of {made_up['proven']} proven ones"
     yield f"window     told {made_up['told']} of {made_up['devices']} made-up devices, and {proven}"
