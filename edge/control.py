@@ -68,6 +68,12 @@ def listen(folder: int) -> socket.socket | None:
     return listener
 
 
+def leave(folder: int) -> None:
+    """Takes the socket away, so that nobody knocks at an edge that has ended."""
+    with suppress(OSError):
+        os.unlink(SOCKET_NAME, dir_fd=folder)
+
+
 def accept(listener: socket.socket) -> Iterator[socket.socket]:
     """Yields those who ask for a reload; whoever asks for anything else is told so."""
     while True:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from edge.child import START_S, Child, make_command
-from edge.control import accept, answer
+from edge.control import accept, answer, leave
 from edge.generation import STATE_FORMAT, Generation, Held, list_descriptors, plan
 
 # How often pages, children and askers are looked at when no signal comes, in seconds; and while something is awaited.
@@ -147,6 +147,7 @@ class Parent:
     def _stop(self) -> None:
         """Readiness goes first, then the workers drain, then the syncer ends."""
         _log.info("stopping")
+        leave(self.held.folder)
         if self.reload is not None:
             self._refuse(self.reload, "the edge is stopping")
         self.current.syncer.send(signal.SIGUSR1)

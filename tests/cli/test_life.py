@@ -13,7 +13,7 @@ from cli.moment import show_moment
 from tests.cli.conftest import Run
 
 Json = dict[str, Any]
-_programs = (f"20210000000020{number:02}" for number in itertools.count(1))
+_programs = (f"20210000000060{number:02}" for number in itertools.count(1))
 
 
 @pytest.fixture
@@ -27,7 +27,8 @@ def program(graywave: Run, tmp_path: Path) -> str:
         packed = tmp_path / f"packed-{version}"
         arguments = ("--program", program, "--version", version, "--out", packed, "--level", "1")
         assert graywave("pack", source, *arguments).exit_code == 0
-        assert graywave("release", packed, "--no-refine", *options).exit_code == 0
+        result = graywave("release", packed, "--no-refine", *options)
+        assert result.exit_code == 0, result.stderr
     return program
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from edge import control
-from edge.control import RELOAD, SOCKET_NAME, HeldError, accept, answer, ask_reload, hold_folder, listen
+from edge.control import RELOAD, SOCKET_NAME, HeldError, accept, answer, ask_reload, hold_folder, leave, listen
 
 PATIENCE_S = 30.0
 
@@ -58,6 +58,15 @@ def test_socket_is_its_owners_alone(folder: int, listener: socket.socket) -> Non
     os.umask(mask)
     assert mask != 0o177
     assert listener.getblocking() is False
+
+
+def test_socket_is_taken_away(folder: int, listener: socket.socket) -> None:
+    """Once left there is none, and leaving again is no fault."""
+    assert SOCKET_NAME in os.listdir(folder)
+    leave(folder)
+    leave(folder)
+    assert SOCKET_NAME not in os.listdir(folder)
+    assert listener.fileno() >= 0
 
 
 def test_stale_socket_is_replaced(folder: int) -> None:
