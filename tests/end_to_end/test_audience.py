@@ -180,7 +180,7 @@ def test_a_damaged_file_is_brought_anew(quarter: Quarter, kept: Path, tmp_path: 
     file.write_bytes(content[:-800] + bytes(800))
     with quarter.town.start_host(data, STORE=store) as host:
         await_users(host, ["vip-1"], ["u-1"])
-        assert read_audience(host)["problem"] == "its file cannot be used: No such file or directory"
+        eventually(lambda: read_audience(host)["problem"] == "its file cannot be used: No such file or directory")
         (store / file.name[:2]).mkdir(parents=True)
         (store / file.name[:2] / file.name).write_bytes(content)
         await_users(host, ["u-1"], ["x"])
