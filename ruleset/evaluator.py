@@ -109,7 +109,12 @@ def is_covered(rule: CompiledRule, device: Device, now: int, around: Circumstanc
         limit = percent.find_limit(now) if percent.times else percent.limit
         if identity and compute_hash(percent.salt, identity) < limit:
             return True
-    return is_listed(rule.audiences, user, around.audiences) if rule.audiences and user else False
+    if rule.audiences and user:
+        for name in rule.audiences:  # is_listed, which as a call would cost a check 0.1 us
+            audience = around.audiences.get(name)
+            if audience is not None and audience.holds(user):
+                return True
+    return False
 
 
 def is_listed(names: Iterable[str], user: str, audiences: Mapping[str, Audience]) -> bool:
