@@ -160,9 +160,8 @@ class Lane(asyncio.Protocol):
                 )
             except RefusedError as error:
                 return self._refuse(error)
-            if expects and not self._continued:
-                self._continued = True
-                self._transport.write(CONTINUE)
+            if expects:
+                self._ask_for_body()
             stop = start + length
             if size < stop:
                 self._needed = stop - begin
@@ -191,9 +190,8 @@ class Lane(asyncio.Protocol):
             length, keeps_alive, expects = self._reader.read(data, head, PIPELINED if begin else len(data) - start)
         except RefusedError as error:
             return self._refuse(error)
-        if expects and not self._continued:
-            self._continued = True
-            self._transport.write(CONTINUE)
+        if expects:
+            self._ask_for_body()
         stop = start + length
         if len(data) < stop:
             self._needed = stop - begin
@@ -201,6 +199,12 @@ class Lane(asyncio.Protocol):
         keeps_alive = keeps_alive and not self._retired
         self._answer_flags(flags[1] or b"", head, data[start:stop], keeps_alive)
         return stop if keeps_alive else b""
+
+    def _ask_for_body(self) -> None:
+        """Answers an Expect, once a message however often its head is looked at."""
+        if not self._continued:
+            self._continued = True
+            self._transport.write(CONTINUE)
 
     def _describe(self, head: bytes, wanted: tuple[bytes, ...]) -> Sender:
         """What is wanted to know of a message's sender."""

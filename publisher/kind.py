@@ -4,7 +4,7 @@ A publisher treats all documents alike but for this. Nothing is kept here; time 
 else is published is asked for.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeVar
 
@@ -178,16 +178,15 @@ class AudienceKind:
 
     def sign(self, document: AudienceDocument, position: Position, _now: int) -> Signed:
         """See `Kind`."""
-        published = replace(document, workspace=self.signer.workspace, epoch=position.epoch, revision=position.revision)
-        return self.signer.seal(encode_audience(document), encode_audience(published), NEVER)
+        return _sign_plain(self.signer, document, position, encode_audience)
 
     def read_back(self, name: DocumentName, envelope: bytes) -> Record:
         """See `Kind`."""
         audience = parse_audience(self.signer.open(envelope))
-        position = Position(audience.epoch, audience.revision)
-        self.signer.check_name(name, DocumentName(AUDIENCE_KIND, audience.audience), audience.workspace, position)
-        author = replace(audience, workspace="", epoch=0, revision=0)
-        return Record(name, position, self.signer.keep(encode_audience(author), envelope, NEVER))
+        self.signer.check_name(
+            name, DocumentName(AUDIENCE_KIND, audience.audience), audience.workspace, _locate(audience)
+        )
+        return _keep_plain(self.signer, name, audience, envelope, encode_audience)
 
     def list_places(self, document: AudienceDocument, base: str) -> Mapping[Place, str]:
         """See `Kind`."""
@@ -237,16 +236,15 @@ class SwitchesKind:
 
     def sign(self, document: SwitchesDocument, position: Position, _now: int) -> Signed:
         """See `Kind`."""
-        published = replace(document, workspace=self.signer.workspace, epoch=position.epoch, revision=position.revision)
-        return self.signer.seal(encode_switches(document), encode_switches(published), NEVER)
+        return _sign_plain(self.signer, document, position, encode_switches)
 
     def read_back(self, name: DocumentName, envelope: bytes) -> Record:
         """See `Kind`."""
         document = parse_switches(self.signer.open(envelope))
-        position = Position(document.epoch, document.revision)
-        self.signer.check_name(name, DocumentName(SWITCHES_KIND, document.switches), document.workspace, position)
-        author = replace(document, workspace="", epoch=0, revision=0)
-        return Record(name, position, self.signer.keep(encode_switches(author), envelope, NEVER))
+        self.signer.check_name(
+            name, DocumentName(SWITCHES_KIND, document.switches), document.workspace, _locate(document)
+        )
+        return _keep_plain(self.signer, name, document, envelope, encode_switches)
 
     def list_places(self, _document: SwitchesDocument, _base: str) -> Mapping[Place, str]:
         """See `Kind`."""
@@ -280,6 +278,24 @@ class Kinds:
                 f"expected a document of kind {' or '.join(map(repr, self._kinds))}, got {kind!r}"
             )
         return found
+
+
+def _locate(document: Any) -> Position:
+    return Position(document.epoch, document.revision)
+
+
+def _sign_plain(signer: Signer, document: Any, position: Position, encode: Callable[[Any], bytes]) -> Signed:
+    """A document that has no offers: it gets its place in the workspace, and nothing of it runs out."""
+    published = replace(document, workspace=signer.workspace, epoch=position.epoch, revision=position.revision)
+    return signer.seal(encode(document), encode(published), NEVER)
+
+
+def _keep_plain(
+    signer: Signer, name: DocumentName, published: Any, envelope: bytes, encode: Callable[[Any], bytes]
+) -> Record:
+    """The record of a document that has no offers, as its author wrote it."""
+    author = replace(published, workspace="", epoch=0, revision=0)
+    return Record(name, _locate(published), signer.keep(encode(author), envelope, NEVER))
 
 
 def _check_audiences(names: Iterable[str], path: str, shelf: Shelf) -> None:
