@@ -113,9 +113,10 @@ class Rules:
             question = replace(question, device=device)
             if is_proven and question.trials:
                 trials = workspace.trials.find(question.trials, device.user or "", now)
-        if self.counters.checks >= self.sample_at:
+        answer = workspace.answer(question, now, is_proven=is_proven, trials=trials)
+        if self.counters.checks >= self.sample_at:  # behind the answer: what is refused is no sample
             self.draw(question, workspace, is_proven=is_proven)
-        return workspace.answer(question, now, is_proven=is_proven, trials=trials)
+        return answer
 
     def draw(self, question: Question, workspace: Workspace, *, is_proven: bool) -> None:
         """Keeps a question as one of the hour's sample."""

@@ -54,6 +54,17 @@ def test_bad_question(rules: Rules) -> None:
     assert refuse_check(rules, programs={}).code == "bad_field"
 
 
+def test_refused_question_is_no_sample(rules: Rules, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a version should stand a device may have put anything: what is kept for an hour has been understood."""
+    drawn: list[Any] = []
+    monkeypatch.setattr(rules.sampler, "take", lambda question, *_: drawn.append(question.programs))
+    rules.tick(NOW)
+    assert refuse_check(rules, programs={PROGRAM: "u-777"}).code == "bad_field"
+    assert drawn == []
+    rules.check(orjson.dumps(make_question()), NOW)
+    assert len(drawn) == 1
+
+
 HEAD = {"has_host": True, "length": b"5", "content_type": b"application/json", "encoding": b"", "expect": b""}
 
 
