@@ -35,6 +35,7 @@ _GAUGES = (
     "load_us",
     "proof_keys_problem",
     "place_database_problem",
+    "busy_percent",
 )
 _PROVEN = "proven: a user id counts where a token of the back end names it"
 _UNPROVEN = "unproven: user ids are taken as devices say them, and trials give nothing"

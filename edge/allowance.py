@@ -9,10 +9,11 @@ class Allowance:
     Args:
         limit: how many.
         what: is done, in the plural, for the message.
+        error: the class of the refusal.
     """
 
-    def __init__(self, limit: int, what: str) -> None:
-        self._limit, self._what = limit, what
+    def __init__(self, limit: int, what: str, error: type[RefusedError] = RefusedError) -> None:
+        self._limit, self._what, self._error = limit, what, error
         self._second, self._spent = 0, 0
 
     def spend(self, now: int) -> None:
@@ -24,5 +25,5 @@ class Allowance:
         if now != self._second:
             self._second, self._spent = now, 0
         if self._spent >= self._limit:
-            raise RefusedError("overloaded", f"expected at most {self._limit} {self._what} a second, got more")
+            raise self._error("overloaded", f"expected at most {self._limit} {self._what} a second, got more")
         self._spent += 1

@@ -14,13 +14,15 @@ from aiohttp.typedefs import Handler as RequestHandlerFunction
 
 from edge.answer import Unanswered
 from edge.body import MAX_BODY_BYTES
+from edge.budget import COSTLY_BYTES, Purpose
 from edge.connection import Connections, FullError, name_peer
-from edge.errors import RETRY_AFTER_S, RefusedError
+from edge.errors import RETRIED, FloodError, RefusedError
 from edge.exchange import CONTINUE, JSON, MAX_HEAD_BYTES, Rules, refuse_head
 from edge.file import IMMUTABLE, FileAnswer, Store
 from edge.frame import Frame
 from edge.ofrep import WANTED, answer_flags
 from edge.package import VARY, choose_coded
+from edge.quota import REST_S
 from edge.report import Seen, parse_report
 from edge.sender import NOBODY, Sender
 from edge.settings import EdgeSettings
@@ -250,6 +252,8 @@ async def _answer_errors(request: web.Request, handler: RequestHandlerFunction) 
         response = await handler(request)
     except RefusedError as error:
         request.app[_RULES].counters.refused += 1
+        if isinstance(error, FloodError):
+            await asyncio.sleep(REST_S)  # nothing else of the connection is served meanwhile
         response = _refuse(error)
     except web.HTTPException as error:
         is_preflight = cors is not None and request.method == "OPTIONS" and "POST" in error.headers.get("Allow", "")
@@ -292,8 +296,8 @@ def _refuse_body(request: web.Request) -> None:
 
 def _refuse(error: RefusedError) -> web.Response:
     response = web.Response(status=error.status, body=error.body, content_type=JSON)
-    if error.status == HTTPStatus.SERVICE_UNAVAILABLE:
-        response.headers["Retry-After"] = str(RETRY_AFTER_S)
+    if error.status in RETRIED:
+        response.headers["Retry-After"] = str(error.retry_after_s)
     if error.closes:
         response.force_close()
     return response
@@ -327,54 +331,65 @@ async def _wait(rules: Rules, unanswered: Unanswered) -> bytes:
         if not told.done():  # else its client has gone
             told.set_result(answer)
 
-    answer = rules.asker.ask(unanswered, tell)
+    answer = rules.ask(unanswered, tell)
     return await told if answer is None else answer
 
 
 async def _check(request: web.Request) -> web.Response:
     body = await _read(request)
     rules = request.app[_RULES]
-    answer = rules.check(body, rules.now, _describe(request, rules.wanted))
+    if len(body) > COSTLY_BYTES:
+        answer = rules.check_costly(body, rules.now, _describe(request, rules.wanted_of_costly))
+    else:
+        answer = rules.check(body, rules.now, _describe(request, rules.wanted))
     if isinstance(answer, Unanswered):
         answer = await _wait(rules, answer)
     return web.Response(body=answer, content_type=JSON)
 
 
 async def _answer_all_flags(request: web.Request) -> web.Response:
-    return _answer_flags(request, b"", await _read(request))
+    return await _answer_flags(request, b"", await _read(request))
 
 
 async def _answer_flag(request: web.Request) -> web.Response:
     segment = request.raw_path.partition("?")[0].rpartition("/")[2]
-    return _answer_flags(request, segment.encode("utf-8", "surrogateescape"), await _read(request))
+    return await _answer_flags(request, segment.encode("utf-8", "surrogateescape"), await _read(request))
 
 
-def _answer_flags(request: web.Request, segment: bytes, body: bytes) -> web.Response:
+async def _answer_flags(request: web.Request, segment: bytes, body: bytes) -> web.Response:
     rules = request.app[_RULES]
-    reply = answer_flags(rules, _describe(request, (*rules.wanted, *WANTED)), segment, body)
+    reply = answer_flags(rules, _describe(request, (*(rules.wanted or ()), *WANTED)), segment, body)
+    if reply.status is HTTPStatus.TOO_MANY_REQUESTS:
+        await asyncio.sleep(REST_S)
     response = web.Response(status=reply.status, body=reply.body or None, content_type=JSON)
     if reply.etag:
         response.headers["ETag"] = reply.etag.decode()
-    if reply.status == HTTPStatus.SERVICE_UNAVAILABLE:
-        response.headers["Retry-After"] = str(RETRY_AFTER_S)
+    if reply.status in RETRIED:
+        response.headers["Retry-After"] = str(reply.retry_after_s)
     return response
 
 
-def _describe(request: web.Request, wanted: Collection[bytes]) -> Sender:
+def _describe(request: web.Request, wanted: Collection[bytes] | None) -> Sender:
     """What is wanted to know of a request's sender, as the lane finds it."""
-    if not wanted:
+    if wanted is None:
         return NOBODY
     fields: dict[bytes, list[bytes]] = {name: [] for name in wanted}
     for name, value in request.raw_headers:
         if name.lower() in fields:
             fields[name.lower()].append(value.strip(b" \t"))
     transport = request.transport
-    return Sender(fields, name_peer(transport) if transport else "")
+    return Sender(fields, name_peer(transport) if transport else "", request.protocol)
 
 
 async def _report(request: web.Request) -> web.Response:
-    report = parse_report(await _read(request))
+    body = await _read(request)
     rules = request.app[_RULES]
+    with rules.spending(Purpose.REPORT):
+        return _count_report(request, rules, body)
+
+
+def _count_report(request: web.Request, rules: Rules, body: bytes) -> web.Response:
+    report = parse_report(body)
     programs = rules.find_workspace(report.workspace).entries
     rules.counters.reports += 1
     events = request.app[_SEEN].admit(report)

@@ -12,6 +12,7 @@ from itertools import islice
 from typing import Protocol, cast
 
 from edge.errors import EdgeError
+from edge.quota import Quota
 
 # A head or body sent a byte at a time would hold a connection for ever.
 REQUEST_DEADLINE_S = 15.0
@@ -56,11 +57,14 @@ class Connections:
     Args:
         limit: how many there may be in all.
         peer_limit: how many one peer address may have; 0 where peers are balancers.
+        quota: is told of connections that end; None where workspaces have no limits.
     """
 
-    def __init__(self, limit: int, peer_limit: int = 0) -> None:
+    def __init__(self, limit: int, peer_limit: int = 0, quota: Quota | None = None) -> None:
         self._limit = limit
         self._peer_limit = peer_limit
+        self._quota = quota
+        self.turned_away = 0
         self._open: dict[Served, str] = {}
         self._peers: Counter[str] = Counter()
         self._expected: set[Served] = set()
@@ -84,6 +88,7 @@ class Connections:
         if served in self._expected:
             self._expected.remove(served)
         elif len(self._open) >= self._limit or (self._peer_limit and self._peers[peer] >= self._peer_limit):
+            self.turned_away += 1
             raise FullError(f"expected at most {self._limit} connections, {self._peer_limit} a peer")
         self._open[served] = peer
         self._peers[peer] += 1
@@ -100,10 +105,14 @@ class Connections:
         self._open[successor] = self._open.pop(served)
         successor.life_end = served.life_end
         successor.deadline = self.request_deadline
+        if self._quota is not None:
+            self._quota.replace(served, successor)
 
     def remove(self, served: Served) -> None:
         """Forgets a connection that is closed; one that was replaced or never added is no error."""
         self._expected.discard(served)
+        if self._quota is not None:
+            self._quota.release(served)
         peer = self._open.pop(served, None)
         if peer is None:
             return

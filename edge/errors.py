@@ -23,8 +23,10 @@ STATUSES: Final = {
     "overloaded": HTTPStatus.SERVICE_UNAVAILABLE,
     "no_ruleset": HTTPStatus.SERVICE_UNAVAILABLE,
 }
-# How long a device waits after a 503, in whole seconds.
+# How long a device waits after a 429 or 503 that says nothing better, in whole seconds.
 RETRY_AFTER_S = 5
+# The statuses that are told with a Retry-After.
+RETRIED: Final = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
 
 
 class EdgeError(Exception):
@@ -50,13 +52,15 @@ class RefusedError(EdgeError):
         code: one of STATUSES; a code never changes its meaning.
         message: what was expected and what came, for the client's developer.
         closes: the connection cannot go on, because where the next request begins is unknown.
+        retry_after_s: when to come again, in whole seconds; told where the status is one of RETRIED.
     """
 
-    def __init__(self, code: str, message: str, *, closes: bool = False) -> None:
+    def __init__(self, code: str, message: str, *, closes: bool = False, retry_after_s: int = RETRY_AFTER_S) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.closes = closes
+        self.retry_after_s = retry_after_s
 
     @property
     def status(self) -> HTTPStatus:
@@ -67,6 +71,15 @@ class RefusedError(EdgeError):
     def body(self) -> bytes:
         """The JSON body: `{"error":{"code":…,"message":…}}`."""
         return orjson.dumps({"error": {"code": self.code, "message": self.message}})
+
+
+class FloodError(RefusedError):
+    """A workspace takes more of a worker than it may; its connections are not read for a while."""
+
+    @property
+    def status(self) -> HTTPStatus:
+        """429: it is this workspace that has to ask less, not the edge that has too much to do."""
+        return HTTPStatus.TOO_MANY_REQUESTS
 
 
 class RefillError(EdgeError):

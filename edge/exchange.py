@@ -3,18 +3,22 @@
 It knows no transport: a head's few deciding fields and a body come in, a status and bytes go out.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Protocol
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Final, Protocol
 
 from msgspec.structs import replace
 
 from channel import NOWHERE
 from edge.answer import Unanswered, Workspace
 from edge.body import MAX_BODY_BYTES
+from edge.budget import Budget, Purpose
 from edge.cors import ORIGIN, Cors
-from edge.errors import RefusedError
+from edge.errors import FloodError, RefusedError
 from edge.metrics import Counters
 from edge.question import Question, parse_question
+from edge.quota import Quota
 from edge.reception import Reception
 from edge.sample import Sampler
 from edge.sender import NOBODY, Sender
@@ -22,6 +26,11 @@ from edge.sender import NOBODY, Sender
 # A head of a device behind two proxies has 500 bytes; more is somebody filling memory.
 MAX_HEAD_BYTES = 8 * 1024
 JSON = "application/json"
+# Says with a 1 that somebody waits for the answer; all else is done in the background.
+INTERACTIVE: Final = b"x-graywave-interactive"
+# What a question to Redis for a place in a window takes of a worker, in seconds of the processor: it is asked and told
+# in other turns of the loop.
+WINDOW_S: Final = 1e-4
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 # int() of a long text of digits takes quadratic time.
 MAX_LENGTH_DIGITS = 19
@@ -50,8 +59,9 @@ class Rules:
     `asker` asks windows for checks that meet one.
 
     `reception` is there where a setting asks for more than devices say of themselves: proof of users, places.
-    `cors` is there where answers may be shown to web pages. `wanted` are the fields of a head that the two want to see,
-    in small letters.
+    `cors` is there where answers may be shown to web pages, `quota` where workspaces have limits. `wanted` are the
+    fields of a head that these want to see, in small letters; None where nobody wants to know who asks.
+    `budget` says which costly work is done.
     `sample_at` is the number of the check that `sampler` draws next.
 
     The one mutable reference of a worker: the syncer's changes go in by `Workspace.apply`, checks only read.
@@ -59,14 +69,17 @@ class Rules:
 
     __slots__ = (
         "asker",
+        "budget",
         "cors",
         "counters",
         "now",
+        "quota",
         "ready",
         "reception",
         "sample_at",
         "sampler",
         "wanted",
+        "wanted_of_costly",
         "workspaces",
     )
 
@@ -76,9 +89,11 @@ class Rules:
         counters: Counters,
         reception: Reception | None = None,
         cors: Cors | None = None,
+        quota: Quota | None = None,
     ) -> None:
         self.workspaces = dict(workspaces)
-        self.attend(reception, cors)
+        self.budget = Budget()
+        self.attend(reception, cors, quota)
         self.asker: Asker = _Nobody()
         self.ready = False
         self.now = 0
@@ -86,10 +101,12 @@ class Rules:
         self.sampler = Sampler()
         self.sample_at = self.sampler.next
 
-    def attend(self, reception: Reception | None = None, cors: Cors | None = None) -> None:
+    def attend(self, reception: Reception | None = None, cors: Cors | None = None, quota: Quota | None = None) -> None:
         """Says what is made of requests beyond their bodies."""
-        self.reception, self.cors = reception, cors
-        self.wanted = (*(reception.wanted if reception else ()), *((ORIGIN,) if cors else ()))
+        self.reception, self.cors, self.quota = reception, cors, quota
+        fields = (*(reception.wanted if reception else ()), *((ORIGIN,) if cors else ()))
+        self.wanted = fields if fields or quota else None
+        self.wanted_of_costly = (*fields, INTERACTIVE)
 
     def check(self, body: bytes, now: int, sender: Sender = NOBODY) -> bytes | Unanswered:
         """Returns the answer to the body of a check, or what has to be asked before.
@@ -107,6 +124,8 @@ class Rules:
         self.counters.checks += 1
         if workspace.position is NOWHERE:
             raise RefusedError("no_ruleset", f"the rules of {question.workspace!r} have not arrived yet")
+        if self.quota is not None:
+            self.limit(workspace.name, sender)
         is_proven, trials = False, None
         if self.reception is not None:
             device, is_proven = self.reception.receive(question.workspace, question.device, sender, now)
@@ -117,6 +136,53 @@ class Rules:
         if self.counters.checks >= self.sample_at:  # behind the answer: what is refused is no sample
             self.draw(question, workspace, is_proven=is_proven)
         return answer
+
+    def check_costly(self, body: bytes, now: int, sender: Sender) -> bytes | Unanswered:
+        """Returns what `check` does for a body of more than COSTLY_BYTES, where there is time for it.
+
+        Raises:
+            RefusedError: as `check` does, or `overloaded`.
+        """
+        with self.spending(find_purpose(sender)):
+            return self.check(body, now, sender)
+
+    @contextmanager
+    def spending(self, purpose: Purpose) -> Iterator[None]:
+        """Does costly work, where there is time for it.
+
+        Raises:
+            RefusedError: `overloaded`, before it has begun.
+        """
+        self.afford(purpose)
+        started = time.thread_time()
+        try:
+            yield
+        finally:
+            self.budget.spend(time.thread_time() - started)
+
+    def afford(self, purpose: Purpose) -> None:
+        """Returns where there is time for costly work; raises RefusedError `overloaded` where there is none."""
+        if self.budget.admits(purpose, time.monotonic()):
+            return
+        field = _SHED[purpose]
+        setattr(self.counters, field, getattr(self.counters, field) + 1)
+        raise self.budget.refuse(purpose)
+
+    def ask(self, unanswered: Unanswered, tell: Callable[[bytes], None]) -> bytes | None:
+        """Asks windows, as `Asker.ask`, where there is time for it; raises RefusedError `overloaded`."""
+        self.afford(Purpose.INTERACTIVE)
+        self.budget.spend(WINDOW_S)
+        return self.asker.ask(unanswered, tell)
+
+    def limit(self, workspace: str, sender: Sender) -> None:
+        """Counts a request for a workspace where these are counted; raises FloodError where there are too many."""
+        if self.quota is None:
+            return
+        try:
+            self.quota.admit(workspace, sender.connection, self.now)
+        except FloodError:
+            self.counters.limited += 1
+            raise
 
     def draw(self, question: Question, workspace: Workspace, *, is_proven: bool) -> None:
         """Keeps a question as one of the hour's sample."""
@@ -140,6 +206,18 @@ class Rules:
         if workspace is None:
             raise RefusedError("unknown_workspace", f"no workspace {name!r} is served here")
         return workspace
+
+
+_SHED: Final = {
+    Purpose.INTERACTIVE: "shed_interactive",
+    Purpose.BACKGROUND: "shed_background",
+    Purpose.REPORT: "shed_reports",
+}
+
+
+def find_purpose(sender: Sender) -> Purpose:
+    """Returns what a costly request is for, as its sender says."""
+    return Purpose.INTERACTIVE if sender.find_one(INTERACTIVE) == b"1" else Purpose.BACKGROUND
 
 
 def refuse_head(length: bytes, content_type: bytes, encoding: bytes, expect: bytes, *, has_host: bool) -> None:

@@ -9,16 +9,19 @@ import asyncio
 import re
 from collections.abc import Callable
 from functools import partial
+from http import HTTPStatus
 from typing import Any, Final, cast
 
 from edge.answer import Unanswered
+from edge.budget import COSTLY_BYTES, Purpose
 from edge.connection import Connections, FullError, name_peer
 from edge.cors import ORIGIN
-from edge.errors import RefusedError
+from edge.errors import FloodError, RefusedError
 from edge.exchange import CONTINUE, MAX_HEAD_BYTES, Rules
 from edge.frame import BLANK_LINE, find_head_end
 from edge.head import HeadReader, find_fields
 from edge.ofrep import WANTED, answer_flags
+from edge.quota import REST_S
 from edge.response import Writer, add_lines
 from edge.sender import NOBODY, Sender
 
@@ -26,6 +29,10 @@ from edge.sender import NOBODY, Sender
 PIPELINED: Final = -1
 REQUEST_LINE: Final = b"POST /v1/check HTTP/1.1\r\n"
 FLAGS_START: Final = b"POST /ofrep/v1/evaluate/flags"
+REPORT_START: Final = b"POST /v1/report"
+# Bytes of messages served before others get their turn: a read of 256 KB holds six hundred checks, for which all other
+# connections would wait 12 ms.
+TURN_BYTES: Final = 16_384
 # A question for all switches, or for the one that the last segment names.
 find_flags: Final = re.compile(rb"POST /ofrep/v1/evaluate/flags(?:/([^\s/?#]*))? HTTP/1\.1\r\n").match
 
@@ -101,7 +108,7 @@ class Lane(asyncio.Protocol):
         """The client has read its answers."""
         self._is_paused = False
         if not self._is_waiting:
-            self._transport.resume_reading()
+            self._go_on()
 
     def expire(self) -> None:
         """Ends a connection that took too long."""
@@ -144,6 +151,9 @@ class Lane(asyncio.Protocol):
         """Serves the messages in `data`; returns the bytes of one that is not yet whole."""
         begin, size = 0, len(data)
         while begin < size:
+            if begin and (self._is_paused or begin > TURN_BYTES):
+                self._pause(0.0)
+                break
             if not data.startswith(REQUEST_LINE, begin):
                 served = self._serve_other(data, begin)
                 if isinstance(served, bytes):
@@ -166,19 +176,17 @@ class Lane(asyncio.Protocol):
             if size < stop:
                 self._needed = stop - begin
                 return data[begin:]
-            wanted = self._rules.wanted
-            sender = self._describe(data[begin:end], wanted) if wanted else NOBODY
+            wanted = self._rules.wanted if length <= COSTLY_BYTES else self._rules.wanted_of_costly
+            sender = NOBODY if wanted is None else self._describe(data[begin:end], wanted)
             if not self._answer(data[start:stop], sender, keeps_alive and not self._retired):
                 return data[stop:] if self._is_waiting else b""
             begin = stop
-        return b""
+        return data[begin:]
 
     def _serve_other(self, data: bytes, begin: int) -> int | bytes:
         """Serves one message that is no check; returns where the next begins, or what `_serve` is to return."""
         if not data.startswith(FLAGS_START, begin):
-            rest = data[begin:]
-            is_begun = REQUEST_LINE.startswith(rest) or FLAGS_START.startswith(rest)
-            return rest if is_begun else self._give_away(rest)
+            return self._leave(data[begin:])
         end = data.find(BLANK_LINE, begin, begin + MAX_HEAD_BYTES)
         if end < 0:
             return self._wait_for_head(data[begin:])
@@ -197,8 +205,19 @@ class Lane(asyncio.Protocol):
             self._needed = stop - begin
             return data[begin:]
         keeps_alive = keeps_alive and not self._retired
-        self._answer_flags(flags[1] or b"", head, data[start:stop], keeps_alive)
-        return stop if keeps_alive else b""
+        goes_on = self._answer_flags(flags[1] or b"", head, data[start:stop], keeps_alive)
+        return stop if goes_on else data[stop:] if self._is_waiting else b""
+
+    def _leave(self, rest: bytes) -> bytes:
+        """Holds what may still become the lane's; all else is aiohttp's, reports where there is time for them."""
+        if REQUEST_LINE.startswith(rest) or FLAGS_START.startswith(rest):
+            return rest
+        if rest.startswith(REPORT_START):
+            try:
+                self._rules.afford(Purpose.REPORT)
+            except RefusedError as error:
+                return self._refuse(error)
+        return self._give_away(rest)
 
     def _ask_for_body(self) -> None:
         """Answers an Expect, once a message however often its head is looked at."""
@@ -210,7 +229,7 @@ class Lane(asyncio.Protocol):
         """What is wanted to know of a message's sender."""
         if self._peer is None:
             self._peer = name_peer(self._transport)
-        return Sender(find_fields(head, wanted), self._peer)
+        return Sender(find_fields(head, wanted), self._peer, self)
 
     def _answer(self, body: bytes, sender: Sender, keeps_alive: bool) -> bool:  # noqa: FBT001 - of the message being answered
         """Answers one check; says whether the next one can be answered now."""
@@ -218,9 +237,12 @@ class Lane(asyncio.Protocol):
         self._needed, self._continued = 0, False
         self.deadline = self._connections.idle_deadline
         try:
-            answer = rules.check(body, rules.now, sender)
+            if len(body) > COSTLY_BYTES:
+                answer = rules.check_costly(body, rules.now, sender)
+            else:
+                answer = rules.check(body, rules.now, sender)
             if isinstance(answer, Unanswered):
-                told = rules.asker.ask(answer, partial(self._tell, sender, keeps_alive))
+                told = rules.ask(answer, partial(self._tell, sender, keeps_alive))
                 if told is None:
                     self._is_waiting = True
                     self._transport.pause_reading()
@@ -229,23 +251,29 @@ class Lane(asyncio.Protocol):
             response = self._writer.write_ok(answer, keeps_alive)
         except RefusedError as error:
             rules.counters.refused += 1
+            keeps_alive = keeps_alive and not error.closes
+            if keeps_alive and isinstance(error, FloodError):
+                self._pause(REST_S)
             response = self._writer.write_refusal(error, keeps_alive)
         if sender is not NOBODY:
             response = self._open(response, sender)
         self._transport.write(response)
         if not keeps_alive:
             self._transport.close()
-        return keeps_alive
+        return keeps_alive and not self._is_waiting
 
-    def _answer_flags(self, segment: bytes, head: bytes, body: bytes, keeps_alive: bool) -> None:  # noqa: FBT001 - as above
-        """Answers one question for switches."""
+    def _answer_flags(self, segment: bytes, head: bytes, body: bytes, keeps_alive: bool) -> bool:  # noqa: FBT001 - as above
+        """Answers one question for switches; says whether the next message can be answered now."""
         self._needed, self._continued = 0, False
         self.deadline = self._connections.idle_deadline
-        sender = self._describe(head, (*self._rules.wanted, *WANTED))
-        response = self._writer.write_reply(answer_flags(self._rules, sender, segment, body), keeps_alive)
-        self._transport.write(self._open(response, sender))
+        sender = self._describe(head, (*(self._rules.wanted or ()), *WANTED))
+        reply = answer_flags(self._rules, sender, segment, body)
+        if keeps_alive and reply.status is HTTPStatus.TOO_MANY_REQUESTS:
+            self._pause(REST_S)
+        self._transport.write(self._open(self._writer.write_reply(reply, keeps_alive), sender))
         if not keeps_alive:
             self._transport.close()
+        return keeps_alive and not self._is_waiting
 
     def _open(self, response: bytes, sender: Sender) -> bytes:
         """The response as a web page may see it, where its origin may."""
@@ -254,11 +282,9 @@ class Lane(asyncio.Protocol):
 
     def _tell(self, sender: Sender, keeps_alive: bool, answer: bytes) -> None:  # noqa: FBT001 - of the message that has waited
         """Answers the check that has waited, and goes on with what has come behind it."""
-        self._is_waiting = False
-        transport, held = self._transport, self._held
+        transport = self._transport
         if transport.is_closing():  # nobody is there any more
             return
-        self._held = b""
         self.deadline = self._connections.idle_deadline
         keeps_alive = keeps_alive and not self._retired
         response = self._writer.write_ok(answer, keeps_alive)
@@ -266,8 +292,21 @@ class Lane(asyncio.Protocol):
         if not keeps_alive:
             transport.close()
             return
-        if not self._is_paused:
-            transport.resume_reading()
+        self._go_on()
+
+    def _pause(self, seconds: float) -> None:
+        """Lets others go first: answers and reads nothing more here for so long, with 0 for one turn of the loop."""
+        self._is_waiting = True
+        self._transport.pause_reading()
+        asyncio.get_running_loop().call_later(seconds, self._go_on)
+
+    def _go_on(self) -> None:
+        """Serves what has come meanwhile, and reads on; where the client does not read its answers, once it does."""
+        self._is_waiting = False
+        if self._is_paused or self._transport.is_closing():
+            return
+        held, self._held = self._held, b""
+        self._transport.resume_reading()
         if held:
             self.data_received(held)
 

@@ -47,6 +47,12 @@ FIELDS: Final = (
     "proofs_refused",
     "proof_keys_problem",
     "place_database_problem",
+    "busy_percent",
+    "shed_interactive",
+    "shed_background",
+    "shed_reports",
+    "limited",
+    "turned_away",
 )
 PAGE_BYTES: Final = mmap.PAGESIZE
 _LAYOUT = struct.Struct(f"<{len(FIELDS)}Q")
@@ -62,7 +68,8 @@ class Counters:
     `flag_requests` are OFREP's, of which `flags_unchanged` were answered with 304.
 
     `downloaded` to `fell_back` count the events of reports by outcome; they and all others only grow, except:
-    `connections` is how many are open now; `load_us` is how long loading took at the start, in microseconds;
+    `connections` is how many are open now, `busy_percent` how busy the worker is; `load_us` is how long loading took at
+    the start, in microseconds;
     `proof_keys_problem` is how many key files could not be read anew, `place_database_problem` 1 where its file could
     not; `broken_audiences` is how many hold nobody, because their key is unknown or their file cannot be used.
 
@@ -76,6 +83,10 @@ class Counters:
 
     `proven` are checks with a user that was proven, `proofs_refused` those with a token that proved nothing, and
     `proofs_verified` the signatures that were verified for them.
+
+    `shed_interactive`, `shed_background` and `shed_reports` are costly requests that it had no time for, `limited`
+    those of a workspace that had all that it may have, and `turned_away` the connections that were ended at once
+    because there were too many.
     """
 
     __slots__ = FIELDS
@@ -118,6 +129,12 @@ class Counters:
     proofs_refused: int
     proof_keys_problem: int
     place_database_problem: int
+    busy_percent: int
+    shed_interactive: int
+    shed_background: int
+    shed_reports: int
+    limited: int
+    turned_away: int
 
     def mark_beat(self) -> None:
         """Says that the process is alive now."""

@@ -5,7 +5,7 @@ The wire is `contract/ofrep.md`'s. No transport is known here, and nothing is de
 
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Self
 from urllib.parse import unquote
 
 import msgspec
@@ -15,8 +15,8 @@ from msgspec import Struct
 from channel import NOWHERE
 from edge.answer import Workspace
 from edge.body import MAX_STRING, decode_body
-from edge.errors import RefusedError
-from edge.exchange import Rules
+from edge.errors import RETRY_AFTER_S, RefusedError
+from edge.exchange import INTERACTIVE, Rules, find_purpose
 from edge.sender import Sender
 from edge.switch import Board
 from ruleset import Circumstances, Device
@@ -24,7 +24,7 @@ from ruleset import Circumstances, Device
 WORKSPACE: Final = b"x-graywave-workspace"
 NONE_MATCH: Final = b"if-none-match"
 # The fields of a head that decide, in small letters.
-WANTED: Final = (WORKSPACE, NONE_MATCH)
+WANTED: Final = (WORKSPACE, NONE_MATCH, INTERACTIVE)
 # The whole numbers that every client tells exactly.
 MAX_WHOLE: Final = 1 << 53
 # Of a key that nobody has, as much as this is told again, in characters.
@@ -42,6 +42,7 @@ class Reply(NamedTuple):
     status: HTTPStatus
     body: bytes
     etag: bytes = b""
+    retry_after_s: int = RETRY_AFTER_S
 
 
 class _Request(Struct, frozen=True, gc=False):
@@ -51,8 +52,13 @@ class _Request(Struct, frozen=True, gc=False):
 class _FaultError(Exception):
     """Ends a request with an error."""
 
-    def __init__(self, status: HTTPStatus, code: str, details: str) -> None:
-        self.status, self.code, self.details = status, code, details
+    def __init__(self, status: HTTPStatus, code: str, details: str, retry_after_s: int = RETRY_AFTER_S) -> None:
+        self.status, self.code, self.details, self.retry_after_s = status, code, details, retry_after_s
+
+    @classmethod
+    def of(cls, error: RefusedError) -> Self:
+        """A refusal, in OFREP's words."""
+        return cls(error.status, _CODES.get(error.code, "GENERAL"), error.message, error.retry_after_s)
 
 
 _decoder = msgspec.json.Decoder(_Request)
@@ -73,7 +79,8 @@ def answer_flags(rules: Rules, sender: Sender, segment: bytes, body: bytes) -> R
     except _FaultError as fault:
         rules.counters.refused += 1
         told = {"key": _read_key(segment)} if segment else {}
-        return Reply(fault.status, orjson.dumps({**told, "errorCode": fault.code, "errorDetails": fault.details}))
+        body = orjson.dumps({**told, "errorCode": fault.code, "errorDetails": fault.details})
+        return Reply(fault.status, body, retry_after_s=fault.retry_after_s)
 
 
 def _answer_all(rules: Rules, sender: Sender, body: bytes) -> Reply:
@@ -85,7 +92,11 @@ def _answer_all(rules: Rules, sender: Sender, body: bytes) -> Reply:
     if _has_tag(sender.fields.get(NONE_MATCH, ()), etag):
         rules.counters.flags_unchanged += 1
         return Reply(HTTPStatus.NOT_MODIFIED, b"", etag)
-    flags = b",".join([told.item for told in board.tell_all(device, rules.now, around)])
+    try:
+        with rules.spending(find_purpose(sender)):
+            flags = b",".join([told.item for told in board.tell_all(device, rules.now, around)])
+    except RefusedError as error:
+        raise _FaultError.of(error) from None
     return Reply(HTTPStatus.OK, b'{"flags":[%b],"metadata":{"version":"%b"}}' % (flags, board.mark), etag)
 
 
@@ -115,6 +126,10 @@ def _find_workspace(rules: Rules, sender: Sender, unknown: str) -> Workspace:
     if found.position is NOWHERE:
         message = f"the rules of {found.name!r} have not arrived yet"
         raise _FaultError(HTTPStatus.SERVICE_UNAVAILABLE, "GENERAL", message)
+    try:
+        rules.limit(found.name, sender)
+    except RefusedError as error:
+        raise _FaultError.of(error) from None
     return found
 
 
@@ -129,7 +144,7 @@ def _identify(rules: Rules, workspace: Workspace, sender: Sender, body: bytes) -
         device = read_context(said or {}, workspace.switches, is_proving=is_proving)
         device, is_proven = reception.receive(workspace.name, device, sender, rules.now)
     except RefusedError as error:
-        raise _FaultError(error.status, _CODES.get(error.code, "GENERAL"), error.message) from None
+        raise _FaultError.of(error) from None
     return device, workspace.around_proven if is_proven else workspace.around
 
 

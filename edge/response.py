@@ -3,7 +3,7 @@
 from email.utils import formatdate
 from typing import Final
 
-from edge.errors import RETRY_AFTER_S, RefusedError
+from edge.errors import RETRIED, RefusedError
 from edge.exchange import JSON
 from edge.ofrep import Reply
 
@@ -44,7 +44,7 @@ class Writer:
         """Returns the response to a question for switches; one that is not modified has no body, and says so."""
         status, body = reply.status, reply.body
         tag = b"\r\nETag: %b" % reply.etag if reply.etag else b""
-        retry = b"\r\nRetry-After: %d" % RETRY_AFTER_S if status == status.SERVICE_UNAVAILABLE else b""
+        retry = b"\r\nRetry-After: %d" % reply.retry_after_s if status in RETRIED else b""
         close = b"" if keeps_alive else b"\r\nConnection: close"
         line = b"HTTP/1.1 %d %b%b%b%b" % (status.value, status.phrase.encode(), tag, retry, close)
         if status == status.NOT_MODIFIED:
@@ -54,7 +54,7 @@ class Writer:
     def write_refusal(self, error: RefusedError, keeps_alive: bool) -> bytes:  # noqa: FBT001 - as above
         """Returns the response with a refusal."""
         status, body = error.status, error.body
-        retry = b"\r\nRetry-After: %d" % RETRY_AFTER_S if status == status.SERVICE_UNAVAILABLE else b""
+        retry = b"\r\nRetry-After: %d" % error.retry_after_s if status in RETRIED else b""
         close = b"" if keeps_alive else b"\r\nConnection: close"
         line = b"HTTP/1.1 %d %b%b%b" % (status.value, status.phrase.encode(), retry, close)
         return b"%b%b%d\r\n\r\n%b" % (line, self._fields, len(body), body)

@@ -13,10 +13,12 @@ class Sender(Struct, frozen=True, gc=False):
     Args:
         fields: the values of the fields that are wanted, in their order, by their names in small letters.
         peer: the address at the other end of the connection, empty where it has none.
+        connection: what serves it, by identity.
     """
 
     fields: Mapping[bytes, Sequence[bytes]]
     peer: str
+    connection: object = None
 
     def find_one(self, name: bytes) -> bytes:
         """Returns the value of the one field of a name; empty where there is none, or where several contradict."""

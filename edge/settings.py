@@ -93,6 +93,13 @@ class EdgeSettings:
         default=0,
         metadata=_setting("open connections one peer address may have in a worker; 0 behind a balancer", min=0),
     )
+    max_workspace_connections: int = field(
+        default=0, metadata=_setting("open connections one workspace may have in a worker; 0 for any number", min=0)
+    )
+    max_workspace_rate: int = field(
+        default=0,
+        metadata=_setting("requests a second that a worker answers one workspace; 0 for any number", min=0),
+    )
     drain_delay_s: float = field(
         default=0.0,
         metadata=_setting("seconds between going unready and closing sockets, for balancers to notice", min=0, max=300),

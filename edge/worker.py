@@ -32,7 +32,7 @@ from edge.cache import Batch, CacheReader, Row
 from edge.chain import Chain
 from edge.connection import DOWNLOAD_DEADLINE_S, Connections
 from edge.cors import Cors
-from edge.door import Doors, Place
+from edge.door import PULSE_S, Doors, Place
 from edge.exchange import Rules
 from edge.head import HeadReader
 from edge.keyring import Keyring, make_provers
@@ -41,6 +41,7 @@ from edge.lane import Lane
 from edge.metrics import Counters
 from edge.place import Locator, read_network
 from edge.proof import Prover
+from edge.quota import Quota
 from edge.reception import Reception
 from edge.response import Writer
 from edge.settings import EdgeSettings
@@ -198,17 +199,19 @@ class Worker:
         self._page = page
         self._counters = Counters()
         self._counters.pid = os.getpid()
+        quota = make_quota(settings)
         provers, atlas = make_provers(settings), Atlas(settings.place_language)
         self._rules = Rules(
             {name: _pin_workspace(name, path) for name, path in settings.workspaces.items()},
             self._counters,
             make_reception(settings, provers, atlas),
             Cors(settings.cors_origins) if settings.cors_origins else None,
+            quota,
         )
         self._keyring = Keyring(settings, provers, self._counters)
         self._atlas_file = settings.place_database and Watch(settings.place_database, atlas.follow)
         self._outbox = Outbox()
-        self._connections = Connections(settings.max_connections, settings.max_peer_connections)
+        self._connections = Connections(settings.max_connections, settings.max_peer_connections, quota)
         self._writer = Writer()
         self._reader = HeadReader()
         self._stop = asyncio.Event()
@@ -243,7 +246,7 @@ class Worker:
         serve = self._choose_protocol(runner)
         doors = Doors(self._place, self._counters, self._connections, serve, follower.wake)
         self._listen_for_wake(follower, doors)
-        tasks.append(self._start(follower.follow()))
+        tasks += [self._start(follower.follow()), self._start(self._keep_budget())]
         await doors.look()
         self._rules.ready = True
         self._pulse()
@@ -323,6 +326,16 @@ class Worker:
         asker.tick()
         follower.look()
 
+    async def _keep_budget(self) -> None:
+        """Tells the budget for costly work how busy this worker is, as long as it serves."""
+        budget = self._rules.budget
+        while True:
+            began, used = time.monotonic(), time.thread_time()
+            await asyncio.sleep(PULSE_S)
+            elapsed = time.monotonic() - began
+            budget.pulse(elapsed, time.thread_time() - used, elapsed - PULSE_S)
+            self._counters.busy_percent = round(100 * budget.busy)
+
     def _look_at_atlas(self) -> None:
         if self._atlas_file:
             self._atlas_file.look()
@@ -331,6 +344,7 @@ class Worker:
     def _copy_counters(self) -> None:
         self._counters.ready = int(self._rules.ready)
         self._counters.connections = len(self._connections)
+        self._counters.turned_away = self._connections.turned_away
         self._counters.write(self._page)
 
     def _pulse(self) -> None:
@@ -372,6 +386,12 @@ def make_reception(settings: EdgeSettings, provers: Mapping[str, Prover], atlas:
         proxies = [read_network(text) for text in settings.trusted_proxies]
         locator = Locator(proxies, headers, atlas if settings.place_database else None)
     return Reception(provers, locator) if provers or locator else None
+
+
+def make_quota(settings: EdgeSettings) -> Quota | None:
+    """Returns what each workspace may take, None where it may take anything."""
+    rate, connections = settings.max_workspace_rate, settings.max_workspace_connections
+    return Quota(rate, connections) if rate or connections else None
 
 
 def _pin_workspace(name: str, root: Path) -> Workspace:

@@ -3,7 +3,7 @@
 import pytest
 
 from edge.allowance import Allowance
-from edge.errors import RefusedError
+from edge.errors import FloodError, RefusedError
 
 
 def test_so_many_a_second() -> None:
@@ -15,3 +15,9 @@ def test_so_many_a_second() -> None:
         with pytest.raises(RefusedError, match="expected at most 2 things a second, got more") as caught:
             allowance.spend(now)
         assert caught.value.code == "overloaded"
+
+
+def test_refusal_is_of_the_class_that_was_given() -> None:
+    """Whoever counts says what it is called."""
+    with pytest.raises(FloodError, match="at most 0 things"):
+        Allowance(0, "things", FloodError).spend(1)

@@ -16,6 +16,8 @@ from edge.connection import (
     Connections,
     FullError,
 )
+from edge.errors import FloodError
+from edge.quota import Quota
 
 
 class Served:
@@ -261,3 +263,27 @@ def test_connection_that_another_worker_gives_is_let_in() -> None:
     connections.remove(given)
     with pytest.raises(FullError):
         connections.add(given, Transport())
+
+
+def test_turned_away_is_counted() -> None:
+    """Who came in vain is told to the operator."""
+    connections = Connections(1)
+    add(connections)
+    for _ in range(2):
+        with pytest.raises(FullError):
+            add(connections)
+    assert connections.turned_away == 2
+
+
+def test_quota_follows_connections() -> None:
+    """A workspace's connection that is handed over stays its own, and one that ends makes room."""
+    quota = Quota(rate=0, connections=1)
+    connections = Connections(9, quota=quota)
+    first, successor = add(connections), Served()
+    quota.admit("a", first, 5)
+    connections.replace(first, successor)
+    connections.remove(first)
+    with pytest.raises(FloodError):
+        quota.admit("a", add(connections), 5)
+    connections.remove(successor)
+    quota.admit("a", add(connections), 5)

@@ -5,7 +5,7 @@ from http import HTTPStatus
 import orjson
 import pytest
 
-from edge.errors import STATUSES, CacheDamageError, CacheError, EdgeError, RefusedError
+from edge.errors import STATUSES, CacheDamageError, CacheError, EdgeError, FloodError, RefusedError
 
 
 @pytest.mark.parametrize("code", STATUSES)
@@ -50,3 +50,9 @@ def test_errors_have_one_base() -> None:
     assert issubclass(RefusedError, EdgeError)
     assert issubclass(CacheDamageError, CacheError)
     assert issubclass(CacheError, EdgeError)
+
+
+def test_flood_has_a_status_of_its_own() -> None:
+    """The code says what is wrong, the status whose doing it is."""
+    error = FloodError("overloaded", "no")
+    assert (error.status, error.code, isinstance(error, RefusedError)) == (429, "overloaded", True)

@@ -1,16 +1,22 @@
 """Tests of edge/exchange.py."""
 
+import time
 from typing import Any
 
 import orjson
 import pytest
 
 from channel import Position
-from edge.answer import Workspace
+from edge.answer import Unanswered, Workspace
 from edge.body import MAX_BODY_BYTES
-from edge.errors import RefusedError
-from edge.exchange import Rules, read_length, refuse_head
+from edge.budget import Purpose
+from edge.cors import ORIGIN, Cors
+from edge.errors import FloodError, RefusedError
+from edge.exchange import INTERACTIVE, Rules, read_length, refuse_head
 from edge.metrics import Counters
+from edge.question import parse_question
+from edge.quota import Quota
+from edge.sender import NOBODY, Sender
 from tests.edge.press import NOW, PROGRAM, ROOT_BYTES, WORKSPACE, make_entry, make_question
 
 
@@ -125,3 +131,74 @@ def test_length_is_bounded(length: bytes) -> None:
 def test_length_is_read() -> None:
     """A length is a number in digits, with zeros before it too."""
     assert (read_length(b"0"), read_length(b"0042"), read_length(b"65536")) == (0, 42, MAX_BODY_BYTES)
+
+
+def use_up(rules: Rules) -> None:
+    """Leaves no time for costly work, now and in the next seconds."""
+    rules.budget.admits(Purpose.INTERACTIVE, time.monotonic())
+    rules.budget.spend(1_000.0)
+
+
+COSTLY = orjson.dumps(make_question(programs={f"20210000{number:08}": "1.0" for number in range(200)}))
+
+
+@pytest.mark.parametrize(
+    ("said", "wait_s", "field"),
+    [([b"1"], 1, "shed_interactive"), ([b"0"], 5, "shed_background"), ([], 5, "shed_background")],
+)
+def test_costly_check_is_shed(rules: Rules, said: list[bytes], wait_s: int, field: str) -> None:
+    """Where there is no time a costly check is refused before it is read, counted, and told when to come again."""
+    sender = Sender({INTERACTIVE: said}, "")
+    assert b'"unknown"' in rules.check_costly(COSTLY, NOW, sender)
+    use_up(rules)
+    with pytest.raises(RefusedError) as caught:
+        rules.check_costly(b"no JSON", NOW, sender)
+    assert (caught.value.code, caught.value.status) == ("overloaded", 503)
+    assert caught.value.retry_after_s >= wait_s
+    assert (getattr(rules.counters, field), rules.counters.checks) == (1, 1)
+    assert rules.check(orjson.dumps(make_question()), NOW)
+
+
+def test_costly_work_is_paid_for(rules: Rules) -> None:
+    """What costly work has taken is taken from the stock, also where it fails."""
+    before = rules.budget._stock_s
+    with pytest.raises(RefusedError, match="expected"):
+        rules.check_costly(b"no JSON", NOW, NOBODY)
+    assert rules.budget._stock_s < before
+    assert rules.budget._spent_s > 0
+
+
+def test_window_is_not_asked_without_time(rules: Rules) -> None:
+    """A check that has to wait for Redis is refused like one for many programs."""
+    question = parse_question(orjson.dumps(make_question()))
+    unanswered = Unanswered(rules.workspaces[WORKSPACE], question, NOW, is_proven=False, trials=None, asks=[])
+    assert rules.ask(unanswered, print) is not None
+    use_up(rules)
+    with pytest.raises(RefusedError) as caught:
+        rules.ask(unanswered, print)
+    assert (caught.value.status, rules.counters.shed_interactive) == (503, 1)
+
+
+def test_flood_of_a_workspace(rules: Rules) -> None:
+    """A workspace that has its checks gets no more, and who is unknown counts for nobody; all is counted."""
+    rules.attend(quota=Quota(rate=1, connections=0))
+    sender = Sender({}, "", object())
+    body = orjson.dumps(make_question())
+    rules.now = NOW
+    assert rules.check(body, NOW, sender)
+    for _ in range(2):
+        with pytest.raises(FloodError):
+            rules.check(body, NOW, sender)
+    assert refuse_check(rules, workspace="shop").code == "unknown_workspace"
+    assert rules.counters.limited == 2
+    rules.now += 1
+    assert rules.check(body, NOW, sender)
+
+
+def test_who_is_wanted(rules: Rules) -> None:
+    """Where nothing asks for it nobody looks who sends a check; a quota wants the connection, and no field."""
+    assert (rules.wanted, rules.wanted_of_costly) == (None, (INTERACTIVE,))
+    rules.attend(quota=Quota(rate=1, connections=0))
+    assert (rules.wanted, rules.wanted_of_costly) == ((), (INTERACTIVE,))
+    rules.attend(cors=Cors(["*"]))
+    assert (rules.wanted, rules.wanted_of_costly) == ((ORIGIN,), (ORIGIN, INTERACTIVE))

@@ -1,6 +1,7 @@
 """Tests of edge/lane.py behind a transport that notes what it is told; what clients see is in tests/wire/."""
 
 import asyncio
+import time
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -9,13 +10,15 @@ import pytest
 
 from channel import Position
 from edge.answer import Workspace
+from edge.budget import COSTLY_BYTES, Purpose
 from edge.connection import IDLE_DEADLINE_S, QUIET_S, REQUEST_DEADLINE_S, Connections
 from edge.exchange import CONTINUE, MAX_HEAD_BYTES, Rules
 from edge.head import HeadReader
-from edge.lane import PIPELINED, REQUEST_LINE, Lane
+from edge.lane import PIPELINED, REPORT_START, REQUEST_LINE, TURN_BYTES, Lane
 from edge.metrics import Counters
+from edge.quota import Quota
 from edge.response import Writer
-from tests.edge.press import NOW, PROGRAM, ROOT_BYTES, WORKSPACE, make_entry, make_question
+from tests.edge.press import NOW, PROGRAM, ROOT_BYTES, WORKSPACE, eventually, make_entry, make_question
 
 START = 1_000.0
 QUESTION = orjson.dumps(make_question())
@@ -224,9 +227,10 @@ class Counted(bytes):
 def test_pipelined_checks_are_copied_once(line: Line) -> None:
     """Of many checks in one read each byte is copied at most once: their work grows with their number, no faster."""
     copied: list[int] = []
-    line.feed(Counted(CHECK * 200, copied))
-    assert line.take_answers() == [200] * 200
-    assert 0 < sum(copied) <= len(CHECK) * 200
+    count = TURN_BYTES // len(CHECK)
+    line.feed(Counted(CHECK * count, copied))
+    assert line.take_answers() == [200] * count
+    assert 0 < sum(copied) <= len(CHECK) * count
 
 
 def test_first_deadline_is_that_of_a_request(line: Line) -> None:
@@ -516,3 +520,123 @@ def test_last_answer_hands_nothing_over(line: Line) -> None:
     line.feed(make_check(QUESTION, b"Connection: close") + GET)
     assert line.take_answers() == [200]
     assert line.successors == []
+
+
+MANY = TURN_BYTES // len(CHECK) + 1
+
+
+async def pass_turn() -> None:
+    """Lets the loop go round, and whatever was due in this turn."""
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+
+def test_others_get_their_turn(line: Line) -> None:
+    """Of a read with many checks so many are answered before the loop goes on to other connections, all in the end."""
+
+    async def run() -> list[int]:
+        line.feed(CHECK * (MANY * 2) + CHECK[:7])
+        counts = [len(line.take_answers())]
+        assert line.transport.told == ["pause"]
+        assert line.lane.find_descriptor() == -1
+        line.lane.end_idle()
+        while counts[-1]:
+            await pass_turn()
+            counts.append(len(line.take_answers()))
+        return counts
+
+    counts = asyncio.run(run())
+    assert (sum(counts), max(counts)) == (MANY * 2, MANY)
+    assert line.transport.told == ["pause", "resume"] * 2
+    assert line.lane._held == CHECK[:7]
+    line.feed(CHECK[7:])
+    assert line.take_answers() == [200]
+
+
+def test_nothing_more_is_answered_to_who_does_not_read(line: Line) -> None:
+    """A client that does not read its answers gets no more of them made, and all once it reads."""
+
+    async def run() -> None:
+        write = line.transport.write
+
+        def fill(data: bytes | bytearray | memoryview) -> None:
+            write(data)
+            line.lane.pause_writing()
+
+        line.transport.write = fill  # type: ignore[method-assign]
+        line.feed(CHECK * 3)
+        for _ in range(3):
+            await pass_turn()
+            assert line.take_answers() == [200]
+            await pass_turn()
+            assert line.take_answers() == []
+            line.lane.resume_writing()
+
+    asyncio.run(run())
+    assert (line.lane._held, line.transport.told[-1]) == (b"", "resume")
+
+
+def test_costly_check_is_shed(line: Line) -> None:
+    """A long check is refused where there is no time for it, whatever it says, and the connection goes on."""
+    costly = make_check(QUESTION[:-1] + b" " * COSTLY_BYTES + b"}", b"X-Graywave-Interactive: 1")
+    line.feed(costly)
+    assert line.take_answers() == [200]
+    use_up(line.rules)
+    line.feed(costly + CHECK)
+    assert line.take_answers() == [503, 200]
+    assert (line.rules.counters.shed_interactive, line.rules.counters.refused) == (1, 1)
+    line.feed(make_check(QUESTION[:-1] + b" " * COSTLY_BYTES + b"}"))
+    assert b"Retry-After: " in line.transport.written
+    assert (line.rules.counters.shed_background, line.transport.told) == (1, [])
+
+
+def test_length_of_a_costly_check(line: Line) -> None:
+    """So many bytes are cheap, one more is not."""
+    use_up(line.rules)
+    for length, status in ((COSTLY_BYTES, 200), (COSTLY_BYTES + 1, 503)):
+        line.feed(make_check(QUESTION[:-1] + b" " * (length - len(QUESTION)) + b"}"))
+        assert line.take_answers() == [status]
+
+
+def test_report_is_shed_before_anybody_takes_it_over(line: Line) -> None:
+    """Where there is no time for reports one is refused at its first line, and costs no more."""
+    report = REPORT_START + b" HTTP/1.1\r\nHost: edge\r\n"
+    use_up(line.rules)
+    line.feed(report)
+    assert line.take_answers() == [503]
+    assert (line.transport.told, line.successors, line.rules.counters.shed_reports) == (["close"], [], 1)
+
+
+def test_flood_rests(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection with a request too many is told so, and not served for a while; what came behind it waits."""
+    monkeypatch.setattr("edge.lane.REST_S", 0.05)
+    line.rules.attend(quota=Quota(rate=1, connections=0))
+
+    async def run() -> list[int]:
+        line.feed(CHECK * 3)
+        answers = line.take_answers()
+        assert line.lane._held == CHECK
+        await pass_turn()
+        assert line.take_answers() == []
+        line.rules.now += 1
+        await eventually(lambda: line.transport.written)
+        return [*answers, *line.take_answers()]
+
+    assert asyncio.run(run()) == [200, 429, 200]
+    assert line.transport.told == ["pause", "resume"]
+
+
+def test_connection_too_many_of_a_workspace_ends(line: Line) -> None:
+    """It is told why."""
+    quota = Quota(rate=0, connections=1)
+    quota.admit(WORKSPACE, object(), NOW)
+    line.rules.attend(quota=quota)
+    line.feed(CHECK * 2)
+    assert line.take_answers() == [429]
+    assert line.transport.told == ["close"]
+
+
+def use_up(rules: Rules) -> None:
+    """Leaves no time for costly work, now and in the next seconds."""
+    rules.budget.admits(Purpose.INTERACTIVE, time.monotonic())
+    rules.budget.spend(1_000.0)

@@ -1,5 +1,6 @@
 """OFREP without a socket: what is answered, and by whose leave. The wire's cases are in tests/wire/test_ofrep.py."""
 
+import time
 from collections.abc import Mapping
 
 import orjson
@@ -7,11 +8,13 @@ import pytest
 
 from channel import Position
 from edge.answer import Workspace
+from edge.budget import Purpose
 from edge.errors import RefusedError
-from edge.exchange import Rules
+from edge.exchange import INTERACTIVE, Rules
 from edge.metrics import Counters
 from edge.ofrep import NONE_MATCH, answer_flags
 from edge.ofrep import WORKSPACE as FIELD
+from edge.quota import Quota
 from edge.reception import Reception
 from edge.sender import Sender
 from edge.switch import compile_set
@@ -34,7 +37,7 @@ def rules() -> Rules:
 
 def send(**fields: bytes) -> Sender:
     """A sender with these fields."""
-    names: Mapping[str, bytes] = {"workspace": FIELD, "none_match": NONE_MATCH}
+    names: Mapping[str, bytes] = {"workspace": FIELD, "none_match": NONE_MATCH, "interactive": INTERACTIVE}
     return Sender({names[name]: [value] for name, value in fields.items()}, "")
 
 
@@ -68,3 +71,26 @@ def test_only_workspace_and_another(rules: Rules) -> None:
     """The only one is meant where none is named, and no other in its place."""
     assert answer_flags(rules, send(workspace=WORKSPACE.encode()), b"", b"").status == 200
     assert answer_flags(rules, send(workspace=b"shop"), b"", b"").status == 404
+
+
+@pytest.mark.parametrize(("fields", "wait_s"), [({"interactive": b"1"}, 1), ({}, 5)])
+def test_all_switches_are_shed(rules: Rules, fields: dict[str, bytes], wait_s: int) -> None:
+    """Where there is no time for all switches who has them already, or wants one, is answered, and nobody else."""
+    body = b'{"context":{"targetingKey":"u"}}'
+    etag = answer_flags(rules, send(), b"", body).etag
+    rules.budget.admits(Purpose.INTERACTIVE, time.monotonic())
+    rules.budget.spend(1_000.0)
+    shed = answer_flags(rules, send(**fields), b"", body)
+    assert (shed.status, orjson.loads(shed.body)["errorCode"], shed.etag) == (503, "GENERAL", b"")
+    assert shed.retry_after_s >= wait_s
+    assert answer_flags(rules, send(none_match=etag), b"", body).status == 304
+    assert answer_flags(rules, send(), b"a", body).status == 200
+    assert rules.counters.shed_interactive + rules.counters.shed_background == 1
+
+
+def test_flood_of_a_workspace(rules: Rules) -> None:
+    """Questions for switches count as the workspace's requests do."""
+    rules.attend(quota=Quota(rate=1, connections=0))
+    assert answer_flags(rules, send(), b"a", b"").status == 200
+    flood = answer_flags(rules, send(), b"a", b"")
+    assert (flood.status, orjson.loads(flood.body)["errorCode"], rules.counters.limited) == (429, "GENERAL", 1)

@@ -2,7 +2,8 @@
 
 import pytest
 
-from edge.errors import STATUSES, RefusedError
+from edge.errors import STATUSES, FloodError, RefusedError
+from edge.ofrep import Reply
 from edge.response import MAX_REMEMBERED, MAX_REMEMBERED_BODY, Writer
 
 NOW = 1_800_000_000
@@ -89,6 +90,20 @@ def test_when_to_come_again(writer: Writer, code: str, *, keeps_alive: bool) -> 
     assert (b"Retry-After: 5" in fields) == (error.status == 503)
     assert (b"Connection: close" in fields) != keeps_alive
     assert (b"Content-Length: %d" % len(body) in fields, body) == (True, error.body)
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (RefusedError("overloaded", "no", retry_after_s=17), b"Retry-After: 17"),
+        (FloodError("overloaded", "no"), b"Retry-After: 5"),
+    ],
+)
+def test_refusal_says_its_own_time(writer: Writer, error: RefusedError, line: bytes) -> None:
+    """A time of its own goes before the usual one, and a flood is told one, too; a reply has the same."""
+    assert line in writer.write_refusal(error, keeps_alive=True).split(b"\r\n")
+    reply = Reply(error.status, b"{}", retry_after_s=error.retry_after_s)
+    assert line in writer.write_reply(reply, keeps_alive=True).split(b"\r\n")
 
 
 def test_memory_is_bounded_by_number(writer: Writer) -> None:

@@ -21,6 +21,7 @@ from edge.atlas import Atlas
 from edge.audience import Opener
 from edge.cache import FILE_NAME, Cache, CacheReader, Document
 from edge.door import Place
+from edge.errors import FloodError
 from edge.exchange import Rules
 from edge.listener import bind
 from edge.metrics import PAGE_BYTES, Counters, read_page
@@ -382,6 +383,32 @@ async def test_worker_serves_and_follows(life: Life, cache: Cache) -> None:
     counters = read_page(life.page)
     assert counters["pid"] == os.getpid()
     assert 0 < counters["beat"] <= time.monotonic()
+
+
+async def test_worker_says_how_busy_it_is(life: Life) -> None:
+    """Who decides on costly work is told what the loop's thread used, again and again, and so is the operator."""
+    await life.is_ready()
+    told: list[tuple[float, float, float]] = []
+    life.worker._rules.budget.pulse = lambda *figures: told.append(figures)  # type: ignore[method-assign]
+    life.worker._rules.budget.busy = 0.123
+    await eventually(lambda: len(told) > 2)
+    assert all(0 <= used <= elapsed and late >= 0 for elapsed, used, late in told)
+    await eventually(lambda: read_page(life.page)["busy_percent"] == 12)
+
+
+@pytest.mark.parametrize("name", ["max_workspace_rate", "max_workspace_connections"])
+def test_limits_of_a_workspace(settings: EdgeSettings, page: mmap.mmap, name: str) -> None:
+    """Either limit is held by requests and connections alike; without one nothing is counted."""
+    with socket.socket() as listener, socket.socket() as wake:
+        place = Place.alone(listener.fileno(), page)
+        assert Worker(settings, place, wake, page)._rules.quota is None
+        worker = Worker(replace(settings, **{name: 1}), place, wake, page)
+        quota = worker._rules.quota
+        assert quota is not None
+        assert worker._connections._quota is quota
+        quota.admit(WORKSPACE, object(), 5)
+        with pytest.raises(FloodError):
+            quota.admit(WORKSPACE, object(), 5)
 
 
 async def test_flood_of_wake_ups_is_heeded_once(life: Life, cache: Cache) -> None:
