@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
-from tests.end_to_end.town import PATIENCE_S, ROOT, eventually, is_running, list_children
+from tests.end_to_end.town import PATIENCE_S, ROOT, ask, eventually, is_running, list_children
 
 COMMAND = (sys.executable, "-m", "cli", "up")
 
@@ -87,6 +87,16 @@ class Running:
 
         eventually(look)
         return self
+
+    def wait_everywhere(self, revision: int) -> None:
+        """Returns once each of the edge's workers has a revision: whoever asks once has asked one of them."""
+
+        def has_it() -> bool:
+            status = ask(self.admin, "GET", "/status")[1]
+            cursors = {worker["cursor"] for worker in status["workers"]}
+            return bool(status["workspaces"]["demo"]["revision"] >= revision) and cursors == {status["row"]}
+
+        eventually(has_it)
 
     def list_pids(self) -> list[int]:
         """Returns the ids of all its processes, its own first."""

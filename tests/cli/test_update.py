@@ -33,7 +33,7 @@ from container import (
 )
 from tests.cli.conftest import Run
 from tests.cli.running import Running
-from tests.end_to_end.town import ROOT, eventually
+from tests.end_to_end.town import ROOT
 from trust import ClientClaim
 
 Serve = Callable[[int, bytes], str]
@@ -145,7 +145,7 @@ class Publish:
     """Publishes versions of a program to everybody, and waits until devices are told."""
 
     def __init__(self, graywave: Run, running: Running, program: str) -> None:
-        self._graywave, self._program = graywave, program
+        self._graywave, self._running, self._program = graywave, running, program
         self._publisher = open_publisher(Home(running.data), None, None)
 
     def release(self, version: str, **release: object) -> None:
@@ -164,7 +164,7 @@ class Publish:
         assert document is not None
         change(document)
         published = self._publisher.put(document, revision).body["revision"]
-        eventually(lambda: json.loads(self._graywave("check", self._program).stdout)["revision"] >= published)
+        self._running.wait_everywhere(published)
 
 
 @pytest.fixture

@@ -185,7 +185,7 @@ def test_a_damaged_file_is_brought_anew(quarter: Quarter, kept: Path, tmp_path: 
         (store / file.name[:2] / file.name).write_bytes(content)
         await_users(host, ["u-1"], ["x"])
         eventually(lambda: not any(worker["broken_audiences"] for worker in host.read_status()["workers"]))
-        assert read_audience(host)["problem"] == ""
+        eventually(lambda: read_audience(host)["problem"] == "")
 
 
 def test_what_nothing_needs_leaves_the_store(quarter: Quarter) -> None:

@@ -47,7 +47,7 @@ def proving_host(town: Town, data: Path, key_set: Path) -> Iterator[Host]:
     }
     town.publish("1.0.0.0")
     with town.start_host(data, **settings) as host:
-        eventually(host.is_ready)
+        eventually(host.is_current)
         yield host
 
 

@@ -87,7 +87,7 @@ def test_reload(busy_town: Town, tmp_path: Path) -> None:
     del environ["GRAYWAVE_EDGE_WORKERS"]
     toml.write_text("[edge]\nworkers = 1\n", "utf-8")
     with Host(environ, tmp_path / "log", "--config", toml) as host:
-        eventually(lambda: host.is_ready() and host.is_told_everywhere(VERSION))
+        eventually(host.is_current)
         before = host.list_pids()
         with ExitStack() as stack:
             faults = stack.enter_context(watch_operators(host))
@@ -125,7 +125,7 @@ def test_signal_reloads_as_well_and_a_stop_cuts_nobody_off(busy_town: Town, tmp_
     Nobody else can have the data folder, before and after.
     """
     with busy_town.start_host(tmp_path, WORKERS=1) as host:
-        eventually(host.is_ready)
+        eventually(host.is_current)
         before, opened = host.list_pids(), count_descriptors(host.process.pid)
         host.process.send_signal(signal.SIGHUP)
         eventually(lambda: "edge INFO reloaded" in host.read_log())
@@ -187,7 +187,7 @@ class Crowd:
 def test_workers_share_connections_and_step_in_for_each_other(busy_town: Town, tmp_path: Path) -> None:
     """4 workers share 64 long-lived connections, also after one was killed; a stopped one keeps nobody waiting."""
     with busy_town.start_host(tmp_path, WORKERS=4) as host, ExitStack() as stack:
-        eventually(host.is_ready)
+        eventually(host.is_current)
         crowd = Crowd(host, stack)
         eventually(crowd.is_shared)
         (killed, stopped, *_) = list_workers(host)
@@ -208,7 +208,7 @@ def test_workers_share_connections_and_step_in_for_each_other(busy_town: Town, t
 def test_nobody_waits_for_a_worker_that_does_not_come_back(busy_town: Town, tmp_path: Path) -> None:
     """While nothing at all is there to replace it, a dead worker's socket is served by another one."""
     with busy_town.start_host(tmp_path) as host:
-        eventually(host.is_ready)
+        eventually(host.is_current)
         worker = list_workers(host)[0]
         host.process.send_signal(signal.SIGSTOP)
         os.kill(worker, signal.SIGKILL)

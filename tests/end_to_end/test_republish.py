@@ -27,8 +27,8 @@ def test_edge_refills_redis_for_another(tmp_path: Path) -> None:
                 done = run_graywave("republish", *words)
                 assert (done.returncode, done.stderr) == (0, ""), workspace
                 assert done.stdout.startswith("redis has 1 documents at 1-1; the head is good until 2")
-            eventually(second.is_ready)
+            eventually(second.is_current)
             assert second.is_told_everywhere("1.2.0.0")
-            assert second.read_status()["workspaces"]["demo"]["problem"] == ""
+            eventually(lambda: second.read_status()["workspaces"]["demo"]["problem"] == "")
     finally:
         town.close()

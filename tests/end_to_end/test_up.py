@@ -18,7 +18,7 @@ from redis import Redis
 from channel import Keys
 from cli.embedded import PrivateRedis
 from tests.cli.running import Running, find_ports
-from tests.end_to_end.town import PATIENCE_S, ROOT, ask, eventually, is_running
+from tests.end_to_end.town import ASKED, PATIENCE_S, ROOT, ask, eventually, is_running
 
 
 def paste(line: str, folder: Path = ROOT) -> str:
@@ -78,6 +78,7 @@ def test_the_demo_to_paste(running: Running, tmp_path: Path) -> None:
     assert json.loads(answer)["updates"] == []
     assert re.fullmatch(r"[0-9.]+ ms from publish to the changed answer", took)
     assert paste(line).startswith("ferry-gray is now live\n")
+    eventually(lambda: all(ask_ferry(running) for _ in range(ASKED)))  # the demo has asked one worker
 
 
 def test_its_store_serves_what_it_tells(running: Running) -> None:
@@ -126,7 +127,7 @@ def test_stop_and_second_start(tmp_path: Path) -> None:
         pids = first.wait_ready().list_pids()
         assert len(pids) >= 6  # itself, Redis, the publisher, the edge, its syncer and workers
         paste(find_line(first, "graywave demo"))
-        assert ask_ferry(first) == []
+        eventually(lambda: ask_ferry(first) == [])  # the demo has asked one worker
         assert first.end(signal.SIGTERM) == 0
     assert first.said.endswith("stopping\n")
     assert is_anything_left(first, pids) == []

@@ -33,7 +33,7 @@ Json = dict[str, Any]
 # More than any test opens, so that only the test of the limit meets it.
 MAX_CONNECTIONS = 64
 # A server that does not answer is a failure and not a hang; nothing is measured by it.
-PATIENCE_S = 5.0
+PATIENCE_S = 30.0
 
 
 class WireServer:

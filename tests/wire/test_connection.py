@@ -10,7 +10,7 @@ import pytest
 from edge.connection import DOWNLOAD_DEADLINE_S, IDLE_DEADLINE_S, LIFE_S, LIFE_SPREAD, REQUEST_DEADLINE_S
 from tests.wire.client import GOOD, REPORT, USUAL, Client, ask, make_check
 from tests.wire.conftest import publish_usual, wait_until_empty
-from tests.wire.server import MAX_CONNECTIONS, WireServer
+from tests.wire.server import MAX_CONNECTIONS, PATIENCE_S, WireServer
 
 GET = b"GET /v1/root/3?workspace=demo HTTP/1.1\r\nHost: edge\r\n\r\n"
 
@@ -153,7 +153,7 @@ def fill(client: Client, sent: bytes) -> int:
     except TimeoutError:
         return count
     finally:
-        client.socket.settimeout(5)
+        client.socket.settimeout(PATIENCE_S)
     pytest.fail("the server takes in whatever is sent, and its answers are not read")
 
 
