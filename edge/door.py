@@ -18,10 +18,10 @@ from itertools import cycle
 from typing import Final, Self, cast
 
 from edge.connection import Connections, Served
+from edge.listener import BACKLOG
 from edge.metrics import Counters, read_page
 from edge.slot import Share, choose_slots, plan_moves
 
-BACKLOG: Final = 4_096
 # How often a worker shows that it serves, and looks at the others, in seconds.
 PULSE_S: Final = 0.2
 # A worker that has not shown for so long that it serves, in milliseconds, gets help. Helping one that was only busy

@@ -12,6 +12,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from edge.audience import Opener
 from edge.cache import FILE_NAME, Cache
 from edge.chain import Chain
 from edge.control import hold_folder
+from edge.descriptor import bound_connections, raise_limit
 from edge.door import Place, Slot
 from edge.errors import CacheError
 from edge.file import Store
@@ -175,6 +177,8 @@ def _die_with(parent_pid: int) -> None:
 
 
 async def _run_worker(settings: EdgeSettings, spec: Mapping[str, Any]) -> None:
+    connections = bound_connections(settings.max_connections, raise_limit())
+    settings = replace(settings, max_connections=connections)
     pages = [open_page(page) for page in spec["pages"]]
     place = Place(spec["index"], [Slot(*slot) for slot in spec["slots"]], pages)
     await Worker(settings, place, socket.socket(fileno=spec["wake"]), pages[place.own]).run()

@@ -1,7 +1,9 @@
 """A whole edge host with real processes: what it answers, and what it survives."""
 
-import http
+import contextlib
+import http.client
 import itertools
+import json
 import os
 import resource
 import signal
@@ -319,3 +321,50 @@ def test_wrong_settings(town: Town, tmp_path: Path) -> None:
         "GRAYWAVE_EDGE_LANE",
         "GRAYWAVE_EDGE_WORKERS",
     ]
+
+
+def ask_on(connection: http.client.HTTPConnection) -> list[str]:
+    """The versions that a device is told of, over a connection that stays."""
+    question = {"workspace": "demo", "device": {"id": "d-1", "platform": "android"}, "programs": {PROGRAM: ""}}
+    connection.request("POST", "/v1/check", json.dumps(question), {"Content-Type": "application/json"})
+    return [update["version"] for update in json.loads(connection.getresponse().read())["updates"]]
+
+
+def has_ended(connection: socket.socket) -> bool:
+    """Whether the other side has ended a connection on which nothing was asked."""
+    try:
+        return not connection.recv(1, socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return False
+    except ConnectionError:
+        return True
+
+
+def test_descriptors_run_out(town: Town, tmp_path: Path) -> None:
+    """A worker that has no descriptor left answers whom it has, follows what is published, and goes on when it can."""
+    town.publish(next(_versions))
+    with town.start_host(tmp_path, WORKERS=1) as host, contextlib.ExitStack() as crowd:
+        eventually(host.is_ready)
+        (pid,) = [worker["pid"] for worker in host.read_status()["workers"]]
+        kept = crowd.enter_context(closing(http.client.HTTPConnection(host.devices)))
+        assert ask_on(kept)
+        before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        used = len(list(Path(f"/proc/{pid}/fd").iterdir()))
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (used + 5, before[1]))
+        address, port = host.devices.split(":")
+        many = [crowd.enter_context(socket.create_connection((address, int(port)), 20)) for _ in range(30)]
+        eventually(lambda: any(has_ended(each) for each in many))
+        version = next(_versions)
+        town.publish(version)
+        eventually(lambda: ask_on(kept) == [version])
+        assert host.is_ready()
+        for each in many:
+            each.close()
+
+        def is_answered() -> bool:
+            with contextlib.suppress(OSError):
+                return bool(host.check()["updates"][0]["version"] == version)
+            return False
+
+        eventually(is_answered)
+        assert host.read_status()["workers"][0]["pid"] == pid
