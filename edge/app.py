@@ -213,7 +213,7 @@ def _explain(message: str) -> RefusedError:
     reason = message.partition("\n\n")[0].removeprefix("Bad status line:\n  ").rstrip(":")
     double = _find_double(reason)
     if double or reason == _NO_HOST:
-        text = f"expected one {double[1] if double else 'Host'} field, got {'more' if double else 'none'}"
+        text = f"expected one {double[1].title() if double else 'Host'} field, got {'more' if double else 'none'}"
     else:
         text = f"expected a request of HTTP/1.1 ({reason})"
     return RefusedError("malformed_request", text, closes=True)

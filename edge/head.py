@@ -15,16 +15,22 @@ from edge.errors import RefusedError
 from edge.exchange import JSON, read_length, refuse_head
 from edge.frame import BLANK_LINE
 
-# The fields that decide, in a head in lower case; httptools has refused every other way to write one.
+# The fields that decide, and those that aiohttp refuses twice, or at all, in a head in lower case; httptools has refused
+# every other way to write one.
 _find_fields: Final = re.compile(
-    rb"\r\n(host|content-length|content-type|transfer-encoding|expect):[ \t]*([^\r]*)"
+    rb"\r\n(host|content-length|content-type|transfer-encoding|expect"
+    rb"|content-location|content-range|etag|max-forwards|server|user-agent|sec-websocket-key1):[ \t]*([^\r]*)"
 ).findall
-# The same fields as most clients write them, whole lines; a match of DOUBTFUL is one that says not enough.
+# The same fields as most clients write them, whole lines; a match of DOUBTFUL is one that says not enough. Their first
+# letters stand before them, so that other lines are passed over at once.
 _find_lines: Final = re.compile(
-    rb"\n(host:|content-type: ?application/json(?:; ?charset=utf-8)?\r|content-length: ?[0-9]{1,5}\r"
-    rb"|connection: ?keep-alive\r|content-|(?:proxy-)?connection:|transfer-encoding|expect)"
+    rb"\n(?=[hcptemsu])(host:|content-type: ?application/json(?:; ?charset=utf-8)?\r|content-length: ?[0-9]{1,5}\r"
+    rb"|connection: ?keep-alive\r|user-agent:|content-|(?:proxy-)?connection:|transfer-encoding|expect"
+    rb"|etag:|max-forwards:|server:|sec-websocket-key1:)"
 ).findall
 DOUBTFUL: Final = frozenset([b"content-", b"connection:", b"proxy-connection:", b"transfer-encoding", b"expect"])
+# The handshake of a draft of WebSocket, behind which come bytes without a length: aiohttp refuses it.
+OLD_HANDSHAKE: Final = b"sec-websocket-key1"
 # A head with these three once each, and a Content-Type of just that, needs no second look.
 USUAL_FIELDS: Final = frozenset([b"host", b"content-length", b"content-type"])
 USUAL_TYPE: Final = JSON.encode()
@@ -112,6 +118,9 @@ def read_head(data: bytes) -> tuple[int, bool, bool]:
     fields = dict(found)
     if len(found) != len(fields) or fields.keys() != USUAL_FIELDS or fields[b"content-type"] != USUAL_TYPE:
         _refuse_doubles([name for name, _ in found])
+        if OLD_HANDSHAKE in fields:
+            message = "expected a request of HTTP/1.1 (Invalid HTTP header: 'Sec-WebSocket-Key1')"
+            raise RefusedError("malformed_request", message, closes=True)
         deciding = (b"content-length", b"content-type", b"transfer-encoding", b"expect")
         refuse_head(*[fields.get(name, b"") for name in deciding], has_host=b"host" in fields)
     return read_length(fields[b"content-length"]), parser.should_keep_alive(), bool(fields.get(b"expect"))

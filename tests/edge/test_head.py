@@ -98,6 +98,8 @@ TOLD = {
     "expectation twice": (make_head(b"Expect: 100-continue", b"Expect: 100-continue"), (3, True, True)),
     "close and an expectation": (make_head(b"Connection: close", b"Expect: 100-continue"), (3, False, True)),
 }
+# Other fields that a head has once at most.
+ONCE = [b"Content-Location", b"Content-Range", b"ETag", b"Max-Forwards", b"Server", b"User-Agent"]
 # Malformed, though each line that decides is a usual one.
 MALFORMED = {
     "bare LF": (make_head(b"X-A: a\nX-B: b"), "Missing expected CR after header value"),
@@ -148,6 +150,13 @@ def test_malformed_head(name: str) -> None:
         (make_head(b"Host: b"), "malformed_request", "expected one Host field, got more"),
         (make_head(b"hOST:"), "malformed_request", "expected one Host field, got more"),
         (make_head(TYPE), "malformed_request", "expected one Content-Type field, got more"),
+        (make_head(*[b"User-Agent: a"] * 2), "malformed_request", "expected one User-Agent field, got more"),
+        (make_head(b"ETag:", b"eTAG:"), "malformed_request", "expected one Etag field, got more"),
+        (
+            make_head(b"sec-websocket-key1: a"),
+            "malformed_request",
+            "expected a request of HTTP/1.1 (Invalid HTTP header: 'Sec-WebSocket-Key1')",
+        ),
         (make_head(LENGTH), "malformed_request", "expected a request of HTTP/1.1 (Duplicate Content-Length)"),
         (make_head(host=b""), "malformed_request", "expected one Host field, got none"),
         (make_head(host=b"X-Host: a"), "malformed_request", "expected one Host field, got none"),
@@ -206,7 +215,17 @@ def test_doubtful_head_is_never_remembered(judged: list[bytes], head: bytes) -> 
     assert judged == [make_head(), head, head]
 
 
-@pytest.mark.parametrize("head", [make_head(b"Host: b"), make_head(TYPE), make_head(LENGTH), make_head(host=b"")])
+@pytest.mark.parametrize(
+    "head",
+    [
+        make_head(b"Host: b"),
+        make_head(TYPE),
+        make_head(LENGTH),
+        make_head(host=b""),
+        *(make_head(*[name + b": a"] * 2) for name in ONCE),
+        make_head(b"Sec-WebSocket-Key1: a"),
+    ],
+)
 def test_refusal_is_not_remembered(judged: list[bytes], head: bytes) -> None:
     """A head that is refused is so each time, by the one judge."""
     reader = HeadReader()

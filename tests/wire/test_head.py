@@ -48,6 +48,11 @@ REFUSED = {
     "no host, but an expectation": (make_check(host=b"", fields=b"Expect: 100-continue\r\n"), 400),
     "two hosts": (make_check(fields=b"Host: other\r\n"), 400),
     "two hosts in different case": (make_check(fields=b"hOST: other\r\n"), 400),
+    **{
+        f"second {name.decode()}": (make_check(fields=name + b": a\r\nX-A: a\r\n" + name.lower() + b":b\r\n"), 400)
+        for name in (b"Content-Location", b"Content-Range", b"ETag", b"Max-Forwards", b"Server", b"User-Agent")
+    },
+    "handshake of an old WebSocket": (make_check(fields=b"Sec-WebSocket-Key1: a\r\n"), 400),
     "bare LF after the request line": (make_check().replace(b"HTTP/1.1\r\n", b"HTTP/1.1\n"), 400),
     "bare LF after a field": (make_check().replace(b"edge\r\n", b"edge\n"), 400),
     "bare LF at the head's end": (make_check().replace(b"\r\n\r\n", b"\r\n\n"), 400),
