@@ -108,7 +108,8 @@ def _encode_updates(program: CompiledProgram, document: Program) -> Iterable[tup
             if release.rollback_from:
                 update = _encode_release(document, told, Reason.ROLLBACK, offers.rollback)
                 yield (release.path, Reason.ROLLBACK), update
-    for trial, version in zip(program.trials.values(), document.trials, strict=True):
+    # A version may stand there twice, and is then written the same.
+    for trial, version in zip(program.trials.values(), dict.fromkeys(document.trials), strict=True):
         told = Release(TRIAL_ID, version)
         yield (trial.path, Reason.INSTALL), _encode_release(document, told, Reason.INSTALL, offers.install)
 

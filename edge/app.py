@@ -235,7 +235,9 @@ def make_app(rules: Rules, settings: EdgeSettings, outbox: Outbox) -> web.Applic
             web.post("/v1/report", _report, expect_handler=_expect),
             web.post(FLAGS, _answer_all_flags, expect_handler=_expect),
             web.post(f"{FLAGS}/", _answer_all_flags, expect_handler=_expect),
-            web.post(f"{FLAGS}/{{key}}", _answer_flag, expect_handler=_expect),
+            web.post(
+                f"{FLAGS}/{{key:[^/]+}}", _answer_flag, expect_handler=_expect
+            ),  # of itself aiohttp takes no braces
             web.get("/v1/root/{number}", _root),
             web.get("/v1/files/{digest}", _file),
             web.get("/v1/packages/{digest}", _package),

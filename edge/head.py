@@ -15,8 +15,8 @@ from edge.errors import RefusedError
 from edge.exchange import JSON, read_length, refuse_head
 from edge.frame import BLANK_LINE
 
-# The fields that decide, and those that aiohttp refuses twice, or at all, in a head in lower case; httptools has refused
-# every other way to write one.
+# The fields that decide, and those that aiohttp refuses twice, or at all, in a head in lower case; httptools has
+# refused every other way to write one.
 _find_fields: Final = re.compile(
     rb"\r\n(host|content-length|content-type|transfer-encoding|expect"
     rb"|content-location|content-range|etag|max-forwards|server|user-agent|sec-websocket-key1):[ \t]*([^\r]*)"

@@ -238,6 +238,14 @@ def test_offer_that_is_needed_and_missing(members: dict[str, Any], message: str)
     assert str(caught.value) == message
 
 
+def test_version_that_trials_may_give_twice() -> None:
+    """A version that stands twice among the trials is as good as once: the contract does not forbid it."""
+    document = make_document(trials=["1.0.0.0", "1.0.0.0"])
+    entry = compile_entry(parse_program(orjson.dumps(document)))
+    trial = entry.trials[1 << 48]
+    assert (trial.path, "install") in entry.updates
+
+
 def test_release_that_is_not_live_needs_no_offer() -> None:
     """Only live releases are ever answered with."""
     release = {"id": "r1", "package": "1.0.0.0", "state": "ended"}

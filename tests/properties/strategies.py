@@ -231,7 +231,7 @@ def documents(draw: st.DrawFn) -> Json:
         "poll_after": draw(st.sampled_from([0, 1, 300, 86_400])),
         "taken_down": draw(st.sampled_from([False] * 9 + [True])),
         "packages": {version: publish_package(version) for version in packages},
-        "trials": draw(st.just([]) | st.lists(st.sampled_from(packages), max_size=2, unique=True)),
+        "trials": draw(st.just([]) | st.lists(st.sampled_from(packages), max_size=2)),
         "releases": [draw(releases(f"r{i}", packages)) for i in range(count)],
         "offers": publish_offers(packages),
     }

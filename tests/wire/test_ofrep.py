@@ -201,7 +201,9 @@ def test_percentage_wants_a_targeting_key(app: WireServer) -> None:
     assert (status, [flag["key"] for flag in told["flags"] if "errorCode" in flag]) == (200, [KEY])
 
 
-@pytest.mark.parametrize("key", ["none", "new-home%00", "a%2Fb", "%E4%B8%AD", "%ff", "%", "k" * 200, "..", "OLD"])
+@pytest.mark.parametrize(
+    "key", ["none", "new-home%00", "a%2Fb", "%E4%B8%AD", "%ff", "%", "k" * 200, "..", "OLD", "{a}"]
+)
 def test_switches_that_there_are_not(app: WireServer, key: str) -> None:
     """404 with the key, cut where it is long, whatever its bytes are."""
     status, told = send_for_json(app, make_single(key))
