@@ -1,6 +1,8 @@
 """The project's pages as tests read them: blocks of code, spans of code, links."""
 
+import ast
 import re
+from pathlib import Path
 from typing import NamedTuple
 
 from tests.end_to_end.town import ROOT
@@ -33,3 +35,17 @@ def read_spans(text: str) -> list[str]:
 def read_links(text: str) -> list[str]:
     """Returns where a page's links lead."""
     return re.findall(r"\]\(([^)\s]+)\)", _BLOCK.sub("", text))
+
+
+def list_tests(*folders: Path) -> list[str]:
+    """Returns the names of the tests in some folders, in order, each as often as it is there."""
+    trees = [ast.parse(path.read_text("utf-8")) for folder in folders for path in sorted(folder.glob("test_*.py"))]
+    functions = [
+        node for tree in trees for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+    return sorted(node.name for node in functions if node.name.startswith("test_"))
+
+
+def read_tests(text: str) -> list[str]:
+    """Returns the names of tests that a page has in backticks."""
+    return re.findall(r"`(test_\w+)`", text)

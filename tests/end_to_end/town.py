@@ -119,14 +119,15 @@ class Server:
         command: its subcommand, and the words after it.
         environ: its settings.
         log: where its output goes.
+        code: the folder of the code to run, another version's perhaps.
     """
 
-    def __init__(self, command: Sequence[object], environ: Mapping[str, str], log: Path) -> None:
+    def __init__(self, command: Sequence[object], environ: Mapping[str, str], log: Path, code: Path = ROOT) -> None:
         self._log = log
         with log.open("wb") as output:
             self.process = subprocess.Popen(  # noqa: S603 - our own code
                 [sys.executable, "-m", "cli", *map(str, command)],
-                cwd=ROOT,
+                cwd=code,
                 env={**os.environ, **environ},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -172,8 +173,8 @@ class Server:
 class Host(Server):
     """An edge host that runs."""
 
-    def __init__(self, environ: Mapping[str, str], log: Path, *words: object) -> None:
-        super().__init__(["edge", *words], environ, log)
+    def __init__(self, environ: Mapping[str, str], log: Path, *words: object, code: Path = ROOT) -> None:
+        super().__init__(["edge", *words], environ, log, code)
         self.devices = self.find(r"devices at (\S+),")
         self.operators = self.find(r"operators at (\S+)")
 
