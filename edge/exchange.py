@@ -122,10 +122,10 @@ class Rules:
         question = parse_question(body)
         workspace = self.workspaces.get(question.workspace) or self.find_workspace(question.workspace)
         self.counters.checks += 1
-        if workspace.position is NOWHERE:
-            raise RefusedError("no_ruleset", f"the rules of {question.workspace!r} have not arrived yet")
         if self.quota is not None:
             self.limit(workspace.name, sender)
+        if workspace.position is NOWHERE:
+            raise RefusedError("no_ruleset", f"the rules of {question.workspace!r} have not arrived yet")
         is_proven, trials = False, None
         if self.reception is not None:
             device, is_proven = self.reception.receive(question.workspace, question.device, sender, now)

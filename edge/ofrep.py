@@ -123,13 +123,13 @@ def _find_workspace(rules: Rules, sender: Sender, unknown: str) -> Workspace:
     if found is None:
         message = f"no workspace {name!r} is served here" if name else "expected X-Graywave-Workspace, got none"
         raise _FaultError(HTTPStatus.NOT_FOUND, unknown, message)
-    if found.position is NOWHERE:
-        message = f"the rules of {found.name!r} have not arrived yet"
-        raise _FaultError(HTTPStatus.SERVICE_UNAVAILABLE, "GENERAL", message)
     try:
         rules.limit(found.name, sender)
     except RefusedError as error:
         raise _FaultError.of(error) from None
+    if found.position is NOWHERE:
+        message = f"the rules of {found.name!r} have not arrived yet"
+        raise _FaultError(HTTPStatus.SERVICE_UNAVAILABLE, "GENERAL", message)
     return found
 
 

@@ -4,6 +4,7 @@ A connection is the workspace's that its first request asks for.
 """
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Final
 
 from edge.allowance import Allowance
@@ -15,16 +16,18 @@ REST_S: Final = 1.0
 
 
 class Quota:
-    """The same limits for each workspace.
+    """The limits of workspaces; one that is not named has none.
 
     Args:
-        rate: requests a second; 0 for any number.
-        connections: open at a time; 0 for any number.
+        rates: requests a second, by workspace.
+        connections: open at a time, by workspace.
     """
 
-    def __init__(self, rate: int, connections: int) -> None:
-        self._rate, self._connections = rate, connections
-        self._allowances: dict[str, Allowance] = {}
+    def __init__(self, rates: Mapping[str, int], connections: Mapping[str, int]) -> None:
+        self._connections = connections
+        self._allowances = {
+            name: Allowance(rate, f"requests for workspace {name!r}", FloodError) for name, rate in rates.items()
+        }
         self._owners: dict[object, str] = {}
         self._counts: Counter[str] = Counter()
 
@@ -36,16 +39,14 @@ class Quota:
         """
         if self._connections and connection not in self._owners:
             self._own(workspace, connection)
-        if self._rate:
-            allowance = self._allowances.get(workspace)
-            if allowance is None:
-                what = f"requests for workspace {workspace!r}"
-                allowance = self._allowances[workspace] = Allowance(self._rate, what, FloodError)
+        allowance = self._allowances.get(workspace)
+        if allowance is not None:
             allowance.spend(now)
 
     def _own(self, workspace: str, connection: object) -> None:
-        if self._counts[workspace] >= self._connections:
-            message = f"expected at most {self._connections} connections for workspace {workspace!r}, got more"
+        limit = self._connections.get(workspace)
+        if limit is not None and self._counts[workspace] >= limit:
+            message = f"expected at most {limit} connections for workspace {workspace!r}, got more"
             raise FloodError("overloaded", message, closes=True)
         self._owners[connection] = workspace
         self._counts[workspace] += 1

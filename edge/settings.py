@@ -93,12 +93,11 @@ class EdgeSettings:
         default=0,
         metadata=_setting("open connections one peer address may have in a worker; 0 behind a balancer", min=0),
     )
-    max_workspace_connections: int = field(
-        default=0, metadata=_setting("open connections one workspace may have in a worker; 0 for any number", min=0)
+    workspace_connections: Mapping[str, int] = field(
+        default_factory=dict, metadata=_setting("open connections each of these workspaces may have in a worker")
     )
-    max_workspace_rate: int = field(
-        default=0,
-        metadata=_setting("requests a second that a worker answers one workspace; 0 for any number", min=0),
+    workspace_rates: Mapping[str, int] = field(
+        default_factory=dict, metadata=_setting("requests a second that a worker answers each of these workspaces")
     )
     drain_delay_s: float = field(
         default=0.0,
@@ -124,8 +123,16 @@ class EdgeSettings:
         if not self.workspaces:
             yield "expected at least one workspace, got none"
         yield from _attempt(lambda origin: check_origins([origin]), *self.cors_origins)
+        yield from self._find_limit_problems()
         yield from self._find_proof_problems()
         yield from self._find_place_problems()
+
+    def _find_limit_problems(self) -> Iterator[str]:
+        """A limit of a workspace that is misspelt would be none."""
+        tables = (("workspace_connections", self.workspace_connections), ("workspace_rates", self.workspace_rates))
+        for field_name, table in tables:
+            for name in sorted(table.keys() - self.workspaces.keys()):
+                yield f"expected {field_name} of workspaces that are served, got {name!r}"
 
     def _find_proof_problems(self) -> Iterator[str]:
         """Half of a proof is none: a token for another service would do."""

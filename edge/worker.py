@@ -389,9 +389,9 @@ def make_reception(settings: EdgeSettings, provers: Mapping[str, Prover], atlas:
 
 
 def make_quota(settings: EdgeSettings) -> Quota | None:
-    """Returns what each workspace may take, None where it may take anything."""
-    rate, connections = settings.max_workspace_rate, settings.max_workspace_connections
-    return Quota(rate, connections) if rate or connections else None
+    """Returns what each workspace may take, None where all may take anything."""
+    rates, connections = settings.workspace_rates, settings.workspace_connections
+    return Quota(rates, connections) if rates or connections else None
 
 
 def _pin_workspace(name: str, root: Path) -> Workspace:

@@ -71,6 +71,12 @@ def _paths(table: Mapping[str, Any], base: Path) -> Mapping[str, Path]:
     return MappingProxyType({name: _path(_is(value, str), base) for name, value in table.items()})
 
 
+def _counts(table: Mapping[str, Any]) -> Mapping[str, int]:
+    if any(_is(value, int) < 1 for value in table.values()):
+        raise ValueError
+    return MappingProxyType(dict(table))
+
+
 def _texts(table: Mapping[str, Any]) -> Mapping[str, str]:
     return MappingProxyType({name: _is(value, str) for name, value in table.items()})
 
@@ -88,6 +94,11 @@ KINDS: Mapping[Any, Kind] = {
         "a table of paths (name=path,...)",
         lambda value, base: _paths(_is(value, dict), base),
         lambda text: _paths(_text_pairs(text), Path()),
+    ),
+    Mapping[str, int]: Kind(
+        "a table of numbers from 1 (name=1,...)",
+        lambda value, _: _counts(_is(value, dict)),
+        lambda text: _counts({name: _text_integer(value) for name, value in _text_pairs(text).items()}),
     ),
     Mapping[str, str]: Kind(
         "a table of texts (name=text,...)",

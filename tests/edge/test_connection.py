@@ -277,7 +277,7 @@ def test_turned_away_is_counted() -> None:
 
 def test_quota_follows_connections() -> None:
     """A workspace's connection that is handed over stays its own, and one that ends makes room."""
-    quota = Quota(rate=0, connections=1)
+    quota = Quota({}, {"a": 1})
     connections = Connections(9, quota=quota)
     first, successor = add(connections), Served()
     quota.admit("a", first, 5)

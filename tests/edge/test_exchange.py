@@ -181,7 +181,7 @@ def test_window_is_not_asked_without_time(rules: Rules) -> None:
 
 def test_flood_of_a_workspace(rules: Rules) -> None:
     """A workspace that has its checks gets no more, and who is unknown counts for nobody; all is counted."""
-    rules.attend(quota=Quota(rate=1, connections=0))
+    rules.attend(quota=Quota({WORKSPACE: 1}, {}))
     sender = Sender({}, "", object())
     body = orjson.dumps(make_question())
     rules.now = NOW
@@ -198,7 +198,7 @@ def test_flood_of_a_workspace(rules: Rules) -> None:
 def test_who_is_wanted(rules: Rules) -> None:
     """Where nothing asks for it nobody looks who sends a check; a quota wants the connection, and no field."""
     assert (rules.wanted, rules.wanted_of_costly) == (None, (INTERACTIVE,))
-    rules.attend(quota=Quota(rate=1, connections=0))
+    rules.attend(quota=Quota({WORKSPACE: 1}, {}))
     assert (rules.wanted, rules.wanted_of_costly) == ((), (INTERACTIVE,))
     rules.attend(cors=Cors(["*"]))
     assert (rules.wanted, rules.wanted_of_costly) == ((ORIGIN,), (ORIGIN, INTERACTIVE))

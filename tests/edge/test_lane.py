@@ -610,7 +610,7 @@ def test_report_is_shed_before_anybody_takes_it_over(line: Line) -> None:
 def test_flood_rests(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
     """A connection with a request too many is told so, and not served for a while; what came behind it waits."""
     monkeypatch.setattr("edge.lane.REST_S", 0.05)
-    line.rules.attend(quota=Quota(rate=1, connections=0))
+    line.rules.attend(quota=Quota({WORKSPACE: 1}, {}))
 
     async def run() -> list[int]:
         line.feed(CHECK * 3)
@@ -628,7 +628,7 @@ def test_flood_rests(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_connection_too_many_of_a_workspace_ends(line: Line) -> None:
     """It is told why."""
-    quota = Quota(rate=0, connections=1)
+    quota = Quota({}, {WORKSPACE: 1})
     quota.admit(WORKSPACE, object(), NOW)
     line.rules.attend(quota=quota)
     line.feed(CHECK * 2)

@@ -90,7 +90,7 @@ def test_all_switches_are_shed(rules: Rules, fields: dict[str, bytes], wait_s: i
 
 def test_flood_of_a_workspace(rules: Rules) -> None:
     """Questions for switches count as the workspace's requests do."""
-    rules.attend(quota=Quota(rate=1, connections=0))
+    rules.attend(quota=Quota({WORKSPACE: 1}, {}))
     assert answer_flags(rules, send(), b"a", b"").status == 200
     flood = answer_flags(rules, send(), b"a", b"")
     assert (flood.status, orjson.loads(flood.body)["errorCode"], rules.counters.limited) == (429, "GENERAL", 1)

@@ -220,3 +220,13 @@ def test_data_folder_is_found_among_wrong_settings(tmp_path: Path) -> None:
         assert find_data(toml, {}) is None
     assert find_data(None, {}) is None
     assert find_data(tmp_path / "nowhere", {}) is None
+
+
+@pytest.mark.parametrize("name", ["workspace_rates", "workspace_connections"])
+def test_limits_are_of_workspaces_that_are_served(name: str) -> None:
+    """A misspelt name would be no limit; processes hand limits to each other."""
+    variable = f"GRAYWAVE_EDGE_{name.upper()}"
+    settings = thaw_settings(freeze_settings(read_settings(None, {**NEEDED, variable: "demo=5"})))
+    assert getattr(settings, name) == {"demo": 5}
+    with pytest.raises(SettingsError, match=f"expected {name} of workspaces that are served, got 'dmeo'"):
+        read_settings(None, {**NEEDED, variable: "dmeo=5"})

@@ -396,13 +396,13 @@ async def test_worker_says_how_busy_it_is(life: Life) -> None:
     await eventually(lambda: read_page(life.page)["busy_percent"] == 12)
 
 
-@pytest.mark.parametrize("name", ["max_workspace_rate", "max_workspace_connections"])
+@pytest.mark.parametrize("name", ["workspace_rates", "workspace_connections"])
 def test_limits_of_a_workspace(settings: EdgeSettings, page: mmap.mmap, name: str) -> None:
     """Either limit is held by requests and connections alike; without one nothing is counted."""
     with socket.socket() as listener, socket.socket() as wake:
         place = Place.alone(listener.fileno(), page)
         assert Worker(settings, place, wake, page)._rules.quota is None
-        worker = Worker(replace(settings, **{name: 1}), place, wake, page)
+        worker = Worker(replace(settings, **{name: {WORKSPACE: 1}}), place, wake, page)
         quota = worker._rules.quota
         assert quota is not None
         assert worker._connections._quota is quota

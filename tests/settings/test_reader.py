@@ -24,6 +24,7 @@ class Sample:
     labels: Mapping[str, str] = field(default_factory=dict)
     log: Path | None = None
     token: str = field(default="swordfish", metadata={"secret": True, "help": "who has it may publish"})
+    rates: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.workers > 32 and not self.lane:
@@ -125,6 +126,8 @@ def test_hidden_value_is_checked_too(tmp_path: Path) -> None:
         ("workspaces = 1", "edge.workspaces: expected a table of paths (name=path,...), got 1"),
         ("workspaces = {demo = 1}", "edge.workspaces: expected a table of paths (name=path,...), got {'demo': 1}"),
         ("labels = {zone = 1}", "edge.labels: expected a table of texts (name=text,...), got {'zone': 1}"),
+        ("rates = {a = 0}", "edge.rates: expected a table of numbers from 1 (name=1,...), got {'a': 0}"),
+        ("rates = {a = '1'}", "edge.rates: expected a table of numbers from 1 (name=1,...), got {'a': '1'}"),
         ("token = 12345", "edge.token: expected text, got ***"),
     ],
 )
@@ -149,6 +152,8 @@ def test_wrong_value_in_the_file_is_named(tmp_path: Path, line: str, expected: s
         ("WORKSPACES", "a=b,a=c", "expected a table of paths (name=path,...), got 'a=b,a=c'"),
         ("WORKSPACES", "=b", "expected a table of paths (name=path,...), got '=b'"),
         ("WORKSPACES", "a=", "expected a table of paths (name=path,...), got 'a='"),
+        ("RATES", "a=0", "expected a table of numbers from 1 (name=1,...), got 'a=0'"),
+        ("RATES", "a=x", "expected a table of numbers from 1 (name=1,...), got 'a=x'"),
     ],
 )
 def test_wrong_variable_is_named(name: str, value: str, expected: str) -> None:
@@ -201,6 +206,13 @@ def test_tables_are_not_changed_later() -> None:
         tables.workspaces["c"] = Path("d")
 
 
+def test_table_of_numbers(tmp_path: Path) -> None:
+    """The numbers are numbers, from the file and from a variable."""
+    toml = write(tmp_path, "[edge]\nredis = 'r'\nrates = {a = 5}\n")
+    assert read_sample(toml).rates == {"a": 5}
+    assert read_sample(toml, RATES="a=7,b=1").rates == {"a": 7, "b": 1}
+
+
 def test_describe_lists_each_setting() -> None:
     """The reference has name, type, default and help of each setting in order, and no secret."""
     rows = {row.name: row[1:] for row in describe(Sample)}
@@ -215,4 +227,5 @@ def test_describe_lists_each_setting() -> None:
         "labels": ("a table of texts (name=text,...)", "empty", ""),
         "log": ("a path", "none", ""),
         "token": ("text", "'***'", "who has it may publish"),
+        "rates": ("a table of numbers from 1 (name=1,...)", "empty", ""),
     }

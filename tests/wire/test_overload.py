@@ -31,7 +31,7 @@ def limited(server: WireServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Wir
     """A server where a workspace has one request a second and one connection, and whose floods rest for a moment."""
     for module in (app, lane):
         monkeypatch.setattr(module, "REST_S", 0.05)
-    quota = Quota(rate=1, connections=1)
+    quota = Quota({"demo": 1}, {"demo": 1})
     server.call(lambda: server.rules.attend(quota=quota))
     server.connections._quota = quota
     yield server
