@@ -11,15 +11,12 @@ from edge.errors import RefusedError
 # A check with a longer body is costly. Two hundred programs take 5.6 KB and 0.6 ms, thirty take this much; a body is
 # judged by its length so that what is refused is not parsed first.
 COSTLY_BYTES: Final = 2_048
-# How much of a worker's time, cheap and costly work together may take: above it, whoever comes waits for all others.
-TARGET: Final = 0.9
 # What costly work gets in any case: some of it is somebody's first start.
 LEAST: Final = 0.05
-# Costly work that may be done at once after a quiet time, in seconds of the processor.
+# Costly work that may be done at once after a quiet time, in seconds.
 STOCK_S: Final = 0.25
-# A loop that comes so late, in seconds, was busy throughout, whatever its own share of the processor says: others
-# have a part of its core.
-LATE_S: Final = 0.05
+# So many seconds a second are no bound: no thread has them.
+UNBOUNDED: Final = 10.0
 
 
 class Purpose(Enum):
@@ -38,27 +35,28 @@ class Purpose(Enum):
 
 
 class Budget:
-    """The time that costly work may take; before the first pulse there is no bound."""
+    """The time that costly work may take; before the first pulse there is no bound.
 
-    def __init__(self) -> None:
-        self._share = 1.0
+    Args:
+        target: how much of a worker's time cheap and costly work together may take: above it, whoever comes waits for
+            all others. 1 is no bound.
+    """
+
+    def __init__(self, target: float = 1.0) -> None:
+        self._target = target
+        self._share = UNBOUNDED
         self._stock_s = STOCK_S
         self._filled_at = 0.0
         self._spent_s = 0.0
         self._refused = 0
         self.busy = 0.0
 
-    def pulse(self, elapsed_s: float, used_s: float, late_s: float) -> None:
-        """Several times a second: says what the worker did since the last time.
-
-        Args:
-            elapsed_s: by the clock.
-            used_s: processor time of the loop's thread.
-            late_s: how much later than planned this is said.
-        """
-        self.busy = 1.0 if late_s > LATE_S else min(used_s / elapsed_s, 1.0)
-        cheap = self.busy - self._spent_s / elapsed_s
-        self._share = min(max(TARGET - cheap, LEAST), TARGET)
+    def pulse(self, elapsed_s: float, wanted_s: float) -> None:
+        """Several times a second: says how much of the time since the last one the worker wanted its processor."""
+        self.busy = min(wanted_s / elapsed_s, 1.0)
+        if self._target < 1:
+            cheap = self.busy - self._spent_s / elapsed_s
+            self._share = min(max(self._target - cheap, LEAST), self._target)
         self._spent_s = 0.0
 
     def admits(self, purpose: Purpose, now: float) -> bool:
@@ -75,6 +73,6 @@ class Budget:
         return RefusedError("overloaded", message, retry_after_s=wait_s)
 
     def spend(self, seconds: float) -> None:
-        """Says what costly work took, in seconds of the processor."""
+        """Says what costly work took, in seconds."""
         self._stock_s -= seconds
         self._spent_s += seconds

@@ -28,7 +28,7 @@ MAX_HEAD_BYTES = 8 * 1024
 JSON = "application/json"
 # Says with a 1 that somebody waits for the answer; all else is done in the background.
 INTERACTIVE: Final = b"x-graywave-interactive"
-# What a question to Redis for a place in a window takes of a worker, in seconds of the processor: it is asked and told
+# What a question to Redis for a place in a window takes of a worker, in seconds: it is asked and told
 # in other turns of the loop.
 WINDOW_S: Final = 1e-4
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -154,11 +154,11 @@ class Rules:
             RefusedError: `overloaded`, before it has begun.
         """
         self.afford(purpose)
-        started = time.thread_time()
+        started = time.monotonic()
         try:
             yield
         finally:
-            self.budget.spend(time.thread_time() - started)
+            self.budget.spend(time.monotonic() - started)
 
     def afford(self, purpose: Purpose) -> None:
         """Returns where there is time for costly work; raises RefusedError `overloaded` where there is none."""

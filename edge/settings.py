@@ -93,6 +93,12 @@ class EdgeSettings:
         default=0,
         metadata=_setting("open connections one peer address may have in a worker; 0 behind a balancer", min=0),
     )
+    max_busy_percent: int = field(
+        default=90,
+        metadata=_setting(
+            "how busy a worker may be before it refuses costly requests; 100 refuses none", min=10, max=100
+        ),
+    )
     workspace_connections: Mapping[str, int] = field(
         default_factory=dict, metadata=_setting("open connections each of these workspaces may have in a worker")
     )

@@ -28,6 +28,7 @@ from edge.app import Handler, make_app
 from edge.asker import Asker
 from edge.atlas import Atlas
 from edge.audience import Opener, Table
+from edge.budget import Budget
 from edge.cache import Batch, CacheReader, Row
 from edge.chain import Chain
 from edge.connection import DOWNLOAD_DEADLINE_S, Connections
@@ -40,6 +41,7 @@ from edge.kind import AUDIENCE, PROGRAM, SWITCHES
 from edge.lane import Lane
 from edge.metrics import Counters
 from edge.place import Locator, read_network
+from edge.pressure import Pressure
 from edge.proof import Prover
 from edge.quota import Quota
 from edge.reception import Reception
@@ -208,6 +210,7 @@ class Worker:
             Cors(settings.cors_origins) if settings.cors_origins else None,
             quota,
         )
+        self._rules.budget = Budget(settings.max_busy_percent / 100)
         self._keyring = Keyring(settings, provers, self._counters)
         self._atlas_file = settings.place_database and Watch(settings.place_database, atlas.follow)
         self._outbox = Outbox()
@@ -328,13 +331,13 @@ class Worker:
 
     async def _keep_budget(self) -> None:
         """Tells the budget for costly work how busy this worker is, as long as it serves."""
-        budget = self._rules.budget
-        while True:
-            began, used = time.monotonic(), time.thread_time()
-            await asyncio.sleep(PULSE_S)
-            elapsed = time.monotonic() - began
-            budget.pulse(elapsed, time.thread_time() - used, elapsed - PULSE_S)
-            self._counters.busy_percent = round(100 * budget.busy)
+        budget, pressure = self._rules.budget, Pressure()
+        with contextlib.closing(pressure):
+            while True:
+                began, wanted = time.monotonic(), pressure.read()
+                await asyncio.sleep(PULSE_S)
+                budget.pulse(time.monotonic() - began, pressure.read() - wanted)
+                self._counters.busy_percent = round(100 * budget.busy)
 
     def _look_at_atlas(self) -> None:
         if self._atlas_file:

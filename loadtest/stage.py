@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import aiohttp
@@ -39,6 +40,7 @@ COMMAND_TIMEOUT_S = 60.0
 POLL_S = 0.02
 MILLI = 1_000
 PREFIX = f"gw:{{{WORKSPACE}}}"
+NO_SETTINGS: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +91,19 @@ class Stage:
         self._start_redis()
         self._start_publisher()
 
-    def start_edge(self, name: str, *, has_lane: bool, workers: int = 1) -> Edge:
-        """Returns an edge, of one worker where not said, started on the data that an edge of this name had before."""
+    def start_edge(
+        self,
+        name: str,
+        *,
+        has_lane: bool,
+        workers: int = 1,
+        settings: Mapping[str, str] = NO_SETTINGS,
+        sign: str = "readyz",
+    ) -> Edge:
+        """Returns an edge, of one worker where not said, started on the data that an edge of this name had before.
+
+        `settings` are further ones, or others than it would have; `sign` is what says that it serves.
+        """
         port, admin, data = pick_port(), pick_port(), self._folder / name
         environment = {
             "GRAYWAVE_EDGE_LISTEN": f"127.0.0.1:{port}",
@@ -102,9 +115,12 @@ class Stage:
             "GRAYWAVE_EDGE_WORKSPACES": f"{WORKSPACE}={self.keys / 'root.json'}",
             "GRAYWAVE_EDGE_STORE": str(self.store),
             "GRAYWAVE_EDGE_FINGERPRINT_KEYS": self.fingerprint_key,
+            # What is measured at full load must not be refused.
+            "GRAYWAVE_EDGE_MAX_BUSY_PERCENT": "100",
+            **settings,
         }
         server = self._start(name, make_command("edge"), environment)
-        await_ready(lambda: is_ok(f"http://127.0.0.1:{admin}/readyz"), server)
+        await_ready(lambda: is_ok(f"http://127.0.0.1:{admin}/{sign}"), server)
         return Edge(server, port, admin, data, has_lane)
 
     @property

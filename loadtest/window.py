@@ -123,6 +123,7 @@ class Hall:
             "LISTEN": f"127.0.0.1:{port}",
             "ADMIN": f"127.0.0.1:{admin}",
             "WORKERS": str(workers),
+            "MAX_BUSY_PERCENT": "100",  # who asks at full load must not be refused
             "DATA": str(data),
             "REDIS": self.relay.url,
             "WORKSPACES": f"{WORKSPACE}={self.keys / 'root.json'}",

@@ -2,9 +2,10 @@
 
 import pytest
 
-from edge.budget import LATE_S, LEAST, STOCK_S, TARGET, Budget, Purpose
+from edge.budget import LEAST, STOCK_S, Budget, Purpose
 
 NOW = 1_000.0
+TARGET = 0.9
 ALWAYS, LATER, LAST = Purpose.INTERACTIVE, Purpose.BACKGROUND, Purpose.REPORT
 
 
@@ -16,7 +17,7 @@ def spend_all(budget: Budget, now: float) -> None:
 
 def test_no_bound_before_the_first_pulse() -> None:
     """One thread can do no more in a second than a second's work: all of it is admitted."""
-    budget = Budget()
+    budget = Budget(TARGET)
     for step in range(100):
         assert budget.admits(LAST, NOW + step)
         budget.spend(1.0 if step else 0.0)
@@ -24,7 +25,7 @@ def test_no_bound_before_the_first_pulse() -> None:
 
 def test_stock_is_used_up_in_order() -> None:
     """Reports find nothing left first, then what is done in the background, then what somebody waits for."""
-    budget = Budget()
+    budget = Budget(TARGET)
     admitted = []
     for _ in range(26):
         admitted.append([budget.admits(purpose, NOW) for purpose in (ALWAYS, LATER, LAST)])
@@ -38,29 +39,30 @@ def test_stock_is_used_up_in_order() -> None:
 )
 def test_costly_work_gets_what_cheap_work_leaves(used: float, spent: float, share: float) -> None:
     """Of each second so much is left as cheap work has not taken of the target, a little in any case."""
-    budget = Budget()
+    budget = Budget(TARGET)
     spend_all(budget, NOW)
     budget.spend(spent - budget._spent_s)
     budget._stock_s = 0.0
-    budget.pulse(0.2, used, 0.0)
+    budget.pulse(0.2, used)
     assert not budget.admits(ALWAYS, NOW)
     assert budget.admits(ALWAYS, NOW + 0.1)
     assert budget._stock_s == pytest.approx(share * 0.1)
 
 
-def test_late_loop_is_busy() -> None:
-    """A loop that comes late has no time to spare, however little of the processor it got."""
-    budget = Budget()
-    budget.pulse(0.3, 0.01, LATE_S)
-    assert budget.busy == pytest.approx(0.01 / 0.3)
-    budget.pulse(0.3, 0.01, LATE_S + 0.001)
-    assert (budget.busy, budget._share) == (1.0, LEAST)
+def test_no_bound_where_none_is_wanted() -> None:
+    """With a target of 1 costly work is never refused, however busy the worker is."""
+    budget = Budget(1.0)
+    for step in range(100):
+        budget.pulse(0.2, 0.2)
+        assert budget.admits(LAST, NOW + step)
+        budget.spend(1.0 if step else 0.0)
+    assert budget.busy == 1.0
 
 
 def test_stock_is_bounded() -> None:
     """A quiet day gives no more than the stock."""
-    budget = Budget()
-    budget.pulse(0.2, 0.0, 0.0)
+    budget = Budget(TARGET)
+    budget.pulse(0.2, 0.0)
     assert budget.admits(LAST, NOW)
     assert budget.admits(LAST, NOW + 86_400)
     assert budget._stock_s == STOCK_S
@@ -69,7 +71,7 @@ def test_stock_is_bounded() -> None:
 @pytest.mark.parametrize("purpose", Purpose)
 def test_refused_are_told_different_times(purpose: Purpose) -> None:
     """Who was refused together comes again spread over the whole span, and not before its begin."""
-    budget = Budget()
+    budget = Budget(TARGET)
     errors = [budget.refuse(purpose) for _ in range(purpose.spread_s + 1)]
     assert {error.retry_after_s for error in errors} == set(
         range(purpose.first_s, purpose.first_s + purpose.spread_s + 1)
