@@ -140,6 +140,7 @@ class Windows:
         self._beat = client.register_script(read_script("beat.lua"))
         self._give_back = client.register_script(read_script("giveback.lua"))
         self._copy = client.register_script(read_script("copy.lua"))
+        self._gone = client.register_script(read_script("gone.lua"))
 
     async def admit(self, host: str, entry: str, asked: Sequence[Asked]) -> list[list[Answer]]:
         """Returns what each of those who ask is told, by window and in their order; all is decided in one step.
@@ -208,6 +209,15 @@ class Windows:
                 return None
             found += (_unpack(member) for member in reply)
         return found
+
+    async def give_up(self, host: str) -> bool:
+        """Has the recovery that goes on wait no longer for a host; False where nobody waits for it.
+
+        Raises:
+            LinkError: Redis is away or refuses.
+        """
+        with reach():
+            return bool(await self._gone(keys=[self._keys.windows], args=[host]))
 
     async def close(self) -> None:
         """Closes the connection."""

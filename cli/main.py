@@ -19,6 +19,7 @@ COMMANDS: Final = {
     "trial": ("cli.trial", "trial"),
     "delta": ("cli.delta", "delta"),
     "audience": ("cli.audience", "audience"),
+    "windows": ("cli.window", "windows"),
     "refine": ("cli.refine", "refine"),
     "reseal": ("cli.reseal", "reseal"),
     "gc": ("cli.gc", "gc"),

@@ -46,7 +46,7 @@ MAX_LEFT_BYTES = 1024 * 1024
 # The active version, the one before it, which may still run, and the last one that is known to work.
 MAX_FOLDERS = 3
 # How long a hostile server waits for a device to hang up: shorter than a device waits for who says nothing at all.
-PATIENCE_S = 5.0
+PATIENCE_S = 30.0
 
 
 @dataclass(frozen=True)

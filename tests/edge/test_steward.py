@@ -259,9 +259,12 @@ async def test_dead_host_is_waited_for(hosts: list[Host], clock: Clock, client: 
     assert not await is_open(client)
     assert hosts[0].steward.state.stand is not None
     assert hosts[0].steward.state.stand.needed == ("host-c",)
-    await client.hset(FENCE, "gone:host-c", "1")
+    windows = Windows(client, WORKSPACE)
+    assert [await windows.give_up(name) for name in ("host-a", "host-x", "host-c")] == [False, False, True]
     await beat(hosts[:2], clock, 2)
     assert await is_open(client)
+    assert not await windows.give_up("host-c")
+    assert not any(field.startswith(b"gone:") for field in await client.hkeys(FENCE))
 
 
 async def test_host_that_ended_before_is_not_waited_for(hosts: list[Host], clock: Clock, client: Redis) -> None:
