@@ -9,7 +9,7 @@ import click
 
 from cli.device import take_device
 from cli.home import Home, take_home
-from cli.http import ask
+from cli.http import TIMEOUT_S, ask
 from cli.passport import read_token, take_passport
 from container import Device
 from container.wire import encode_question
@@ -21,12 +21,16 @@ HIDDEN: Final = "***"
 @click.argument("programs", nargs=-1, required=True, metavar="PROGRAM[=VERSION]...")
 @click.option("--workspace", default="demo", show_default=True, help="The workspace asked in.")
 @click.option("--edge", "url", help="Address of the edge.  [default: the one of the data folder]")
+@click.option(
+    "--wait", "wait_s", type=click.IntRange(0), default=0, metavar="SECONDS",
+    help="Where there is nothing to do, be held until there is, for as long as the edge allows.",
+)  # fmt: skip
 @take_passport
 @take_device
 @take_home
 def check(  # noqa: PLR0913, PLR0917 - a command's options
-    programs: tuple[str, ...], workspace: str, url: str | None, proof: Path | None, trials: tuple[Path, ...],
-    device: Device, home: Home,
+    programs: tuple[str, ...], workspace: str, url: str | None, wait_s: int, proof: Path | None,
+    trials: tuple[Path, ...], device: Device, home: Home,
 ) -> None:  # fmt: skip
     """Ask what a device should have of each PROGRAM; without a VERSION it is not installed.
 
@@ -36,8 +40,10 @@ def check(  # noqa: PLR0913, PLR0917 - a command's options
     address = (url or home.read_address("edge")).rstrip("/")
     question = encode_question(workspace, device, asked, [read_token(path) for path in trials])
     headers = {"Authorization": f"Bearer {read_token(proof)}"} if proof else {}
+    if wait_s:
+        headers["Prefer"] = f"wait={wait_s}"
     started = time.perf_counter()
-    answer = ask("POST", f"{address}/v1/check", body=question, headers=headers)
+    answer = ask("POST", f"{address}/v1/check", body=question, headers=headers, timeout_s=TIMEOUT_S + wait_s)
     spent_ms = (time.perf_counter() - started) * 1000
     click.echo(json.dumps(_hide_keys(answer.body), indent=2, ensure_ascii=False))
     click.echo(f"answered in {spent_ms:.1f} ms", err=True)

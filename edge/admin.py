@@ -30,6 +30,7 @@ _GAUGES = (
     "broken_audiences",
     "keyless_windows",
     "connections",
+    "held",
     "cursor",
     "ready",
     "load_us",

@@ -152,6 +152,18 @@ def _tell_transfer(transfer: Transfer) -> dict[str, object]:
     return {"format": transfer.format, **base, "url": transfer.url, "size": transfer.size, "sha256": transfer.sha256}
 
 
+_UPDATES, _SWITCHES = b'"updates":[', b',"switches":{'
+
+
+def is_idle(answer: bytes) -> bool:
+    """Says whether an answer of `Workspace.answer` tells of nothing to do; programs that are unknown are nothing to do.
+
+    Before `updates` there are numbers alone, and no string has a quote in it that is not escaped.
+    """
+    begin = answer.find(_UPDATES) + len(_UPDATES)
+    return answer.startswith(b"]", begin) and _SWITCHES not in answer
+
+
 class Ask(NamedTuple):
     """Somebody for whom a window has to be asked."""
 

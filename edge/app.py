@@ -5,9 +5,10 @@ The same exchange as on the lane decides what a check is told; only the transpor
 
 import asyncio
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from functools import partial
 from http import HTTPStatus
-from typing import Final
+from typing import Final, cast
 
 from aiohttp import HttpVersion10, HttpVersion11, StreamReader, web
 from aiohttp.typedefs import Handler as RequestHandlerFunction
@@ -20,8 +21,10 @@ from edge.errors import RETRIED, FloodError, RefusedError
 from edge.exchange import CONTINUE, JSON, MAX_HEAD_BYTES, Rules, refuse_head
 from edge.file import IMMUTABLE, FileAnswer, Store
 from edge.frame import Frame
+from edge.held import Outcome
 from edge.ofrep import WANTED, answer_flags
 from edge.package import VARY, choose_coded
+from edge.preference import PREFER, name_applied, read_wait
 from edge.quota import REST_S
 from edge.report import Seen, parse_report
 from edge.sender import NOBODY, Sender
@@ -74,6 +77,7 @@ class Handler(web.RequestHandler):
         "_is_retired",
         "_payload",
         "deadline",
+        "end_wait",
         "ends",
         "life_end",
     )
@@ -91,7 +95,17 @@ class Handler(web.RequestHandler):
         self._has_ended = self._is_retired = False
         self._payload: StreamReader | None = None
         self.ends = ends
+        # Has the check answered that is held on this connection, None where there is none.
+        self.end_wait: Callable[[], None] | None = None
         self.deadline = self.life_end = 0.0
+
+    def wait(self, end: Callable[[], None] | None, wait_s: int = 0) -> None:
+        """Holds the connection for so many seconds, after which `end` is called; None for no longer."""
+        self.end_wait = end
+        if end is not None:
+            self.deadline = self._connections.find_end(wait_s)
+            if self._has_ended:
+                end()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Registers the connection, or ends it where there are too many."""
@@ -132,6 +146,8 @@ class Handler(web.RequestHandler):
     def eof_received(self) -> bool:  # type: ignore[override]  # aiohttp's says None, the loop's protocol bool
         """A client that sends no more still gets the answers that are owed."""
         self._has_ended = True
+        if self.end_wait is not None:
+            self.end_wait()
         if self._payload is not None:
             self._payload.feed_eof()
         self._end_if_idle()
@@ -178,7 +194,14 @@ class Handler(web.RequestHandler):
             response.force_close()
 
     def expire(self) -> None:
-        """Ends a connection that took too long, also where its client does not read what it is owed."""
+        """Ends a connection that took too long, also where its client does not read what it is owed.
+
+        A check that was held long enough is answered.
+        """
+        if self.end_wait is not None:
+            self.deadline = self._connections.request_deadline
+            self.end_wait()
+            return
         if self.transport is not None:
             self.transport.abort()
         self.force_close()
@@ -328,25 +351,40 @@ async def _read(request: web.Request) -> bytes:
 async def _wait(rules: Rules, unanswered: Unanswered) -> bytes:
     """Returns the answer to a check that has to ask windows first."""
     told: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-
-    def tell(answer: bytes) -> None:
-        if not told.done():  # else its client has gone
-            told.set_result(answer)
-
-    answer = rules.ask(unanswered, tell)
+    answer = rules.ask(unanswered, partial(_settle, told))
     return await told if answer is None else answer
 
 
 async def _check(request: web.Request) -> web.Response:
     body = await _read(request)
     rules = request.app[_RULES]
-    if len(body) > COSTLY_BYTES:
-        answer = rules.check_costly(body, rules.now, _describe(request, rules.wanted_of_costly))
-    else:
-        answer = rules.check(body, rules.now, _describe(request, rules.wanted))
+    is_costly, now = len(body) > COSTLY_BYTES, rules.now
+    sender = _describe(request, rules.wanted_of_costly if is_costly else rules.wanted)
+    answer = (rules.check_costly if is_costly else rules.check)(body, now, sender)
     if isinstance(answer, Unanswered):
         answer = await _wait(rules, answer)
-    return web.Response(body=answer, content_type=JSON)
+    wait_s = read_wait(value for name, value in request.raw_headers if name.lower() == PREFER)
+    told: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+    check = rules.hold(answer, now, body, sender, partial(_settle, told)) if wait_s else None
+    if check is None:
+        return web.Response(body=answer, content_type=JSON)
+    handler = cast("Handler", request.protocol)
+    handler.wait(partial(rules.held.end, check), wait_s)
+    try:
+        answer = await told
+    finally:
+        handler.wait(None)
+        rules.held.forget(check)  # where the client has gone
+    return web.Response(body=answer, content_type=JSON, headers={"Preference-Applied": name_applied(wait_s)})
+
+
+def _settle(told: asyncio.Future[bytes], outcome: Outcome) -> None:
+    if told.done():  # its client has gone
+        return
+    if isinstance(outcome, RefusedError):
+        told.set_exception(outcome)
+    else:
+        told.set_result(outcome)
 
 
 async def _answer_all_flags(request: web.Request) -> web.Response:

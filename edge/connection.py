@@ -23,6 +23,9 @@ DOWNLOAD_DEADLINE_S = 600.0
 # Long-lived connections end, so that they spread over workers and hosts anew: 10 min, give or take 20 %.
 LIFE_S = 600.0
 LIFE_SPREAD = 0.2
+# A held check is noticed so long before its time is over that it is answered within it, in seconds: one to be answered
+# in, and half of one because seconds are not counted to the millisecond.
+HELD_MARGIN_S = 1.5
 # A draining worker ends connections on which nobody has asked for so long, in seconds: one that asks sooner gets its
 # answer, with the word that it is the last.
 QUIET_S = 2.0
@@ -70,6 +73,7 @@ class Connections:
         self._expected: set[Served] = set()
         self.is_draining = False
         self.emptied = asyncio.Event()
+        self._now = 0.0
         self.request_deadline = 0.0
         self.idle_deadline = 0.0
         self.download_deadline = 0.0
@@ -124,6 +128,7 @@ class Connections:
 
     def tick(self, now: float) -> None:
         """Once a second: ends what is over its deadline, retires what is at the end of its life. `now` is monotonic."""
+        self._now = now
         self.request_deadline = now + REQUEST_DEADLINE_S
         self.idle_deadline = now + IDLE_DEADLINE_S
         self.download_deadline = now + DOWNLOAD_DEADLINE_S
@@ -134,6 +139,10 @@ class Connections:
                 served.end_idle()
             elif served.life_end < now:
                 served.retire()  # an idle one ends with its deadline
+
+    def find_end(self, wait_s: int) -> float:
+        """Returns the deadline of whoever is to have its answer within so many seconds."""
+        return self._now + max(wait_s - HELD_MARGIN_S, 0)
 
     def _is_quiet(self, served: Served) -> bool:
         """Says whether nothing has come for QUIET_S; a deadline tells when it was given."""

@@ -11,8 +11,8 @@ from typing import Final
 ORIGIN: Final = b"origin"
 ANY: Final = "*"
 METHODS: Final = "POST"
-HEADERS: Final = "Authorization, Content-Type, If-None-Match, X-Graywave-Interactive, X-Graywave-Workspace"
-EXPOSED: Final = "ETag, Retry-After"
+HEADERS: Final = "Authorization, Content-Type, If-None-Match, Prefer, X-Graywave-Interactive, X-Graywave-Workspace"
+EXPOSED: Final = "ETag, Preference-Applied, Retry-After"
 # How long a browser remembers what it may ask, in seconds; two hours is the most that any of them does.
 MAX_AGE_S: Final = 7_200
 

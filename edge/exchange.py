@@ -4,18 +4,21 @@ It knows no transport: a head's few deciding fields and a body come in, a status
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from bisect import bisect_right
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Final, Protocol
 
 from msgspec.structs import replace
 
 from channel import NOWHERE
-from edge.answer import Unanswered, Workspace
+from edge.answer import Entry, Unanswered, Workspace, is_idle
 from edge.body import MAX_BODY_BYTES
 from edge.budget import Budget, Purpose
 from edge.cors import ORIGIN, Cors
 from edge.errors import FloodError, RefusedError
+from edge.held import SWITCH_TOPIC, HeldCheck, HeldChecks, Outcome, Topic
 from edge.metrics import Counters
 from edge.question import Question, parse_question
 from edge.quota import Quota
@@ -56,7 +59,7 @@ class _Nobody:
 class Rules:
     """What a worker answers from: its workspaces by name, the second it is, whether it serves, and its counters.
 
-    `asker` asks windows for checks that meet one.
+    `asker` asks windows for checks that meet one. `held` are the checks that wait for news.
 
     `reception` is there where a setting asks for more than devices say of themselves: proof of users, places.
     `cors` is there where answers may be shown to web pages, `quota` where workspaces have limits. `wanted` are the
@@ -72,6 +75,7 @@ class Rules:
         "budget",
         "cors",
         "counters",
+        "held",
         "now",
         "quota",
         "ready",
@@ -95,6 +99,7 @@ class Rules:
         self.budget = Budget()
         self.attend(reception, cors, quota)
         self.asker: Asker = _Nobody()
+        self.held = HeldChecks(self.look_again)
         self.ready = False
         self.now = 0
         self.counters = counters
@@ -128,10 +133,7 @@ class Rules:
             raise RefusedError("no_ruleset", f"the rules of {question.workspace!r} have not arrived yet")
         is_proven, trials = False, None
         if self.reception is not None:
-            device, is_proven = self.reception.receive(question.workspace, question.device, sender, now)
-            question = replace(question, device=device)
-            if is_proven and question.trials:
-                trials = workspace.trials.find(question.trials, device.user or "", now)
+            question, is_proven, trials = _receive(self.reception, workspace, question, sender, now)
         answer = workspace.answer(question, now, is_proven=is_proven, trials=trials)
         if self.counters.checks >= self.sample_at:  # behind the answer: what is refused is no sample
             self.draw(question, workspace, is_proven=is_proven)
@@ -184,6 +186,84 @@ class Rules:
             self.counters.limited += 1
             raise
 
+    def hold(
+        self, answer: bytes, now: int, body: bytes, sender: Sender, tell: Callable[[Outcome], None]
+    ) -> HeldCheck | None:
+        """Holds a check until there is something to do; None where there is already, or no room: then answer it now.
+
+        Args:
+            answer: to the check.
+            now: the time by which that was found.
+            body: of the check.
+            sender: of the check.
+            tell: called once, later, with what the check is answered, or refused with.
+        """
+        if not (is_idle(answer) and self.held.limit and self.budget.admits(Purpose.BACKGROUND, time.monotonic())):
+            return None
+        question = parse_question(body)
+        workspace = self.find_workspace(question.workspace)
+        topics: list[Topic] = [*question.programs, *((SWITCH_TOPIC,) if question.switches else ())]
+        check = HeldCheck(workspace.name, topics, body, sender, tell)
+        if not self.held.hold(check):
+            return None
+        if now != self.now:  # a window was asked meanwhile, and nobody has told of what has come by the clock
+            self.held.look(check)
+        return check
+
+    def look_again(self, check: HeldCheck) -> None:
+        """Answers a held check where there is something to do, or its time is over; else it goes on being held.
+
+        It is judged as it was when it came, as one of its sender's, at the time of now.
+        """
+        try:
+            question = parse_question(check.body)
+            workspace, is_proven, trials = self.find_workspace(question.workspace), False, None
+            if self.reception is not None:
+                question, is_proven, trials = _receive(self.reception, workspace, question, check.sender, self.now)
+                if not is_proven and self.reception.has_token(question.workspace, check.sender):
+                    check.is_over = True  # its proof has expired: it may come back with another
+            answer = workspace.answer(question, self.now, is_proven=is_proven, trials=trials)
+        except RefusedError as error:
+            self._let_go(check, error)
+            return
+        told = self._ask_again(answer, check) if isinstance(answer, Unanswered) else answer
+        if told is not None:
+            self._settle(check, told)
+
+    def _ask_again(self, unanswered: Unanswered, check: HeldCheck) -> bytes | None:
+        """Where there is no time for it a held check goes without a place, as one does that nobody answers."""
+        try:
+            return self.ask(unanswered, partial(self._settle, check))
+        except RefusedError:
+            return unanswered.give_up()
+
+    def _settle(self, check: HeldCheck, answer: bytes) -> None:
+        has_news = not is_idle(answer)
+        if check.is_told or not (has_news or check.is_over):
+            return
+        self.counters.held_told += has_news
+        self._let_go(check, answer)
+
+    def _let_go(self, check: HeldCheck, outcome: Outcome) -> None:
+        self.held.forget(check)
+        check.tell(outcome)
+
+    def wake_by_audiences(self, workspace: Workspace, names: Collection[str]) -> None:
+        """Audiences have changed: the programs and switches that ask for one of them concern whoever waits for news."""
+        changed = frozenset(names)
+        self._wake(workspace, lambda entry: any(not changed.isdisjoint(one.audiences) for one in entry.live))
+        self.held.wake(workspace.name, [SWITCH_TOPIC])
+
+    def _wake_by_clock(self, before: int, now: int) -> None:
+        for workspace in self.workspaces.values():
+            self._wake(workspace, lambda entry: _has_passed(entry.changes, before, now))
+            if _has_passed(workspace.switches.changes, before, now):
+                self.held.wake(workspace.name, [SWITCH_TOPIC])
+
+    def _wake(self, workspace: Workspace, is_concerned: Callable[[Entry], bool]) -> None:
+        entries = ((topic, workspace.entries.get(topic or "")) for topic in self.held.list_topics(workspace.name))
+        self.held.wake(workspace.name, [topic for topic, entry in entries if entry and is_concerned(entry)])
+
     def draw(self, question: Question, workspace: Workspace, *, is_proven: bool) -> None:
         """Keeps a question as one of the hour's sample."""
         around = workspace.around_proven if is_proven else workspace.around
@@ -192,7 +272,8 @@ class Rules:
 
     def tick(self, now: int) -> None:
         """Goes by another second."""
-        self.now = now
+        before, self.now = self.now, now
+        self._wake_by_clock(before, now)
         self.sampler.tick(now, self.counters.checks)
         self.sample_at = self.sampler.next
 
@@ -218,6 +299,21 @@ _SHED: Final = {
 def find_purpose(sender: Sender) -> Purpose:
     """Returns what a costly request is for, as its sender says."""
     return Purpose.INTERACTIVE if sender.find_one(INTERACTIVE) == b"1" else Purpose.BACKGROUND
+
+
+def _receive(
+    reception: Reception, workspace: Workspace, question: Question, sender: Sender, now: int
+) -> tuple[Question, bool, Mapping[str, int] | None]:
+    """The question as it is to be answered, whether its user is proven, and what the user's trials give."""
+    device, is_proven = reception.receive(question.workspace, question.device, sender, now)
+    question = replace(question, device=device)
+    trials = workspace.trials.find(question.trials, device.user or "", now) if is_proven and question.trials else None
+    return question, is_proven, trials
+
+
+def _has_passed(changes: Sequence[int], before: int, now: int) -> bool:
+    """Whether something has changed by itself after one second and up to another."""
+    return bool(changes) and bisect_right(changes, before) != bisect_right(changes, now)
 
 
 def refuse_head(length: bytes, content_type: bytes, encoding: bytes, expect: bytes, *, has_host: bool) -> None:

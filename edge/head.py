@@ -1,4 +1,6 @@
-"""What the head of a check decides: how long its body is, and whether the connection goes on; usual heads judged once.
+"""What the head of a check decides: its body's length, whether the connection goes on, how long its client would wait.
+
+Usual heads are judged once.
 
 httptools judges whether it is a head of HTTP/1.1 at all. It lets no folded lines, bare LF or blanks before a colon
 pass, so that the few fields that decide can be looked for in the bytes, which is cheaper than being told of every field
@@ -14,6 +16,7 @@ import httptools
 from edge.errors import RefusedError
 from edge.exchange import JSON, read_length, refuse_head
 from edge.frame import BLANK_LINE
+from edge.preference import PREFER, read_wait
 
 # The fields that decide, and those that aiohttp refuses twice, or at all, in a head in lower case; httptools has
 # refused every other way to write one.
@@ -25,10 +28,12 @@ _find_fields: Final = re.compile(
 # letters stand before them, so that other lines are passed over at once.
 _find_lines: Final = re.compile(
     rb"\n(?=[hcptemsu])(host:|content-type: ?application/json(?:; ?charset=utf-8)?\r|content-length: ?[0-9]{1,5}\r"
-    rb"|connection: ?keep-alive\r|user-agent:|content-|(?:proxy-)?connection:|transfer-encoding|expect"
-    rb"|etag:|max-forwards:|server:|sec-websocket-key1:)"
+    rb"|connection: ?keep-alive\r|user-agent:|content-|connection:|transfer-encoding|expect"
+    rb"|p(?:refer: ?wait=[0-9]{1,4}\r|refer:|roxy-connection:)|etag:|max-forwards:|server:|sec-websocket-key1:)"
 ).findall
-DOUBTFUL: Final = frozenset([b"content-", b"connection:", b"proxy-connection:", b"transfer-encoding", b"expect"])
+DOUBTFUL: Final = frozenset(
+    [b"content-", b"connection:", b"proxy-connection:", b"transfer-encoding", b"expect", b"prefer:"]
+)
 # The handshake of a draft of WebSocket, behind which come bytes without a length: aiohttp refuses it.
 OLD_HANDSHAKE: Final = b"sec-websocket-key1"
 # A head with these three once each, and a Content-Type of just that, needs no second look.
@@ -39,6 +44,9 @@ USUAL_TYPE: Final = JSON.encode()
 MAX_REMEMBERED = 4_096
 MAX_LINES = 8
 _NO_CALLBACKS: Final = object()
+# The length of the body, whether the connection stays, whether the client expects 100, how many seconds it would wait.
+Verdict = tuple[int, bool, bool, int]
+_UNKNOWN: Final[Verdict] = (-2, False, False, 0)
 
 
 class HeadReader:
@@ -50,11 +58,11 @@ class HeadReader:
     """
 
     def __init__(self) -> None:
-        self._lengths: dict[tuple[bytes, ...], int] = {}
+        self._verdicts: dict[tuple[bytes, ...], Verdict] = {}
         self._unfinished: list[bool] = []
         self._renew()
 
-    def read(self, data: bytes, head: bytes, available: int) -> tuple[int, bool, bool]:
+    def read(self, data: bytes, head: bytes, available: int) -> Verdict:
         """Returns what `read_head` does for a head.
 
         Args:
@@ -66,19 +74,19 @@ class HeadReader:
             RefusedError: not a head of HTTP/1.1, or not one of a check.
         """
         lines = tuple(_find_lines(head.lower()))
-        length = self._lengths.get(lines)
-        if length == available:
+        known = self._verdicts.get(lines, _UNKNOWN)
+        if known[0] == available:
             self._unfinished.append(True)
             try:
                 self._feed(data)
                 if not self._unfinished:
-                    return length, True, False
+                    return known
             except (httptools.HttpParserError, httptools.HttpParserUpgrade):
                 pass  # judged anew, alone, below
             self._renew()
         found = read_head(head + BLANK_LINE)
-        if found[1:] == (True, False) and len(lines) <= MAX_LINES and DOUBTFUL.isdisjoint(lines):
-            self._remember(lines, found[0])
+        if found[1:3] == (True, False) and len(lines) <= MAX_LINES and DOUBTFUL.isdisjoint(lines):
+            self._remember(lines, found)
         return found
 
     def _renew(self) -> None:
@@ -86,10 +94,10 @@ class HeadReader:
         self._unfinished.clear()
         self._feed = httptools.HttpRequestParser(_Callbacks(self._unfinished.clear)).feed_data
 
-    def _remember(self, lines: tuple[bytes, ...], length: int) -> None:
-        if len(self._lengths) >= MAX_REMEMBERED:
-            self._lengths.clear()
-        self._lengths[lines] = length
+    def _remember(self, lines: tuple[bytes, ...], verdict: Verdict) -> None:
+        if len(self._verdicts) >= MAX_REMEMBERED:
+            self._verdicts.clear()
+        self._verdicts[lines] = verdict
 
 
 class _Callbacks:
@@ -99,8 +107,8 @@ class _Callbacks:
         self.on_message_complete = on_message_complete
 
 
-def read_head(data: bytes) -> tuple[int, bool, bool]:
-    """Returns what a head says, from its request line to its blank line: length of the body, keeps alive, expects 100.
+def read_head(data: bytes) -> Verdict:
+    """Returns what a head says, from its request line to its blank line.
 
     It gets a parser of its own, so that nothing of one message reaches the next.
 
@@ -123,7 +131,8 @@ def read_head(data: bytes) -> tuple[int, bool, bool]:
             raise RefusedError("malformed_request", message, closes=True)
         deciding = (b"content-length", b"content-type", b"transfer-encoding", b"expect")
         refuse_head(*[fields.get(name, b"") for name in deciding], has_host=b"host" in fields)
-    return read_length(fields[b"content-length"]), parser.should_keep_alive(), bool(fields.get(b"expect"))
+    wait_s = read_wait(find_fields(data, (PREFER,)).get(PREFER, ()))
+    return read_length(fields[b"content-length"]), parser.should_keep_alive(), bool(fields.get(b"expect")), wait_s
 
 
 def find_fields(head: bytes, names: Iterable[bytes]) -> Mapping[bytes, Sequence[bytes]]:

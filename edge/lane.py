@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
 from edge.answer import Unanswered
 from edge.budget import COSTLY_BYTES, Purpose
@@ -20,9 +20,10 @@ from edge.errors import FloodError, RefusedError
 from edge.exchange import CONTINUE, MAX_HEAD_BYTES, Rules
 from edge.frame import BLANK_LINE, find_head_end
 from edge.head import HeadReader, find_fields
+from edge.held import HeldCheck, Outcome
 from edge.ofrep import WANTED, answer_flags
 from edge.quota import REST_S
-from edge.response import Writer, add_lines
+from edge.response import Writer, add_lines, write_applied
 from edge.sender import NOBODY, Sender
 
 # Where a message does not begin the read, its head is judged alone.
@@ -49,6 +50,7 @@ class Lane(asyncio.Protocol):
     """
 
     __slots__ = (
+        "_check",
         "_connections",
         "_continued",
         "_hand_over",
@@ -82,6 +84,7 @@ class Lane(asyncio.Protocol):
         self._held = b""
         self._needed = 0
         self._peer: str | None = None
+        self._check: HeldCheck | None = None
         self._continued = self._is_paused = self._is_waiting = False
         self._retired = connections.is_draining
         self._transport: asyncio.Transport = cast("asyncio.Transport", None)
@@ -98,6 +101,17 @@ class Lane(asyncio.Protocol):
     def connection_lost(self, _exc: Exception | None) -> None:
         """Forgets the connection."""
         self._connections.remove(self)
+        if self._check is not None:
+            self._rules.held.forget(self._check)
+            self._check = None
+
+    def eof_received(self) -> bool:
+        """A client that sends no more gets what it is held for at once, and then the end; nobody else waits."""
+        if self._check is None:
+            return False
+        self._retired = True
+        self._rules.held.end(self._check)
+        return True
 
     def pause_writing(self) -> None:
         """A client that does not read its answers is not read from either."""
@@ -107,12 +121,23 @@ class Lane(asyncio.Protocol):
     def resume_writing(self) -> None:
         """The client has read its answers."""
         self._is_paused = False
-        if not self._is_waiting:
+        if self._check is not None:
+            self._listen()
+        elif not self._is_waiting:
             self._go_on()
 
+    def _listen(self) -> None:
+        """Reads behind a held check, until something comes, so that its client's end is noticed."""
+        if not (self._held or self._is_paused):
+            self._transport.resume_reading()
+
     def expire(self) -> None:
-        """Ends a connection that took too long."""
-        self._transport.abort()
+        """Ends a connection that took too long; a check that was held long enough is answered."""
+        if self._check is None:
+            self._transport.abort()
+            return
+        self.deadline = self._connections.request_deadline
+        self._rules.held.end(self._check)
 
     def retire(self) -> None:
         """Ends the connection with its next answer."""
@@ -142,10 +167,21 @@ class Lane(asyncio.Protocol):
             if len(data) < self._needed:
                 self._held = data
                 return
+        if self._is_waiting:
+            self._transport.pause_reading()
+            self._held = data
+            return
         rest = self._serve(data)
-        if rest and len(rest) <= size:  # a message that has begun in this read
-            self.deadline = self._connections.request_deadline
+        if rest and len(rest) <= size:
+            self._begin()
         self._held = rest
+
+    def _begin(self) -> None:
+        """A message has begun in this read: its time begins, or behind a held check that is all that is read."""
+        if self._check is None:
+            self.deadline = self._connections.request_deadline
+        else:
+            self._transport.pause_reading()
 
     def _serve(self, data: bytes) -> bytes:
         """Serves the messages in `data`; returns the bytes of one that is not yet whole."""
@@ -165,7 +201,7 @@ class Lane(asyncio.Protocol):
                 return self._wait_for_head(data[begin:])
             start = end + len(BLANK_LINE)
             try:
-                length, keeps_alive, expects = self._reader.read(
+                length, keeps_alive, expects, wait_s = self._reader.read(
                     data, data[begin:end], PIPELINED if begin else size - start
                 )
             except RefusedError as error:
@@ -178,7 +214,7 @@ class Lane(asyncio.Protocol):
                 return data[begin:]
             wanted = self._rules.wanted if length <= COSTLY_BYTES else self._rules.wanted_of_costly
             sender = NOBODY if wanted is None else self._describe(data[begin:end], wanted)
-            if not self._answer(data[start:stop], sender, keeps_alive and not self._retired):
+            if not self._answer(data[start:stop], sender, keeps_alive and not self._retired, wait_s):
                 return data[stop:] if self._is_waiting else b""
             begin = stop
         return data[begin:]
@@ -195,7 +231,7 @@ class Lane(asyncio.Protocol):
             return self._give_away(data[begin:])
         head = data[begin:end]
         try:
-            length, keeps_alive, expects = self._reader.read(data, head, PIPELINED if begin else len(data) - start)
+            length, keeps_alive, expects, _ = self._reader.read(data, head, PIPELINED if begin else len(data) - start)
         except RefusedError as error:
             return self._refuse(error)
         if expects:
@@ -231,7 +267,7 @@ class Lane(asyncio.Protocol):
             self._peer = name_peer(self._transport)
         return Sender(find_fields(head, wanted), self._peer, self)
 
-    def _answer(self, body: bytes, sender: Sender, keeps_alive: bool) -> bool:  # noqa: FBT001 - of the message being answered
+    def _answer(self, body: bytes, sender: Sender, keeps_alive: bool, wait_s: int) -> bool:  # noqa: FBT001 - of the message being answered
         """Answers one check; says whether the next one can be answered now."""
         rules = self._rules
         self._needed, self._continued = 0, False
@@ -242,12 +278,14 @@ class Lane(asyncio.Protocol):
             else:
                 answer = rules.check(body, rules.now, sender)
             if isinstance(answer, Unanswered):
-                told = rules.ask(answer, partial(self._tell, sender, keeps_alive))
+                told = rules.ask(answer, partial(self._tell, _Asked(body, sender, keeps_alive, wait_s, rules.now)))
                 if told is None:
                     self._is_waiting = True
                     self._transport.pause_reading()
                     return False
                 answer = told
+            if wait_s and self._hold(_Asked(body, sender, keeps_alive, wait_s, rules.now), answer):
+                return False
             response = self._writer.write_ok(answer, keeps_alive)
         except RefusedError as error:
             rules.counters.refused += 1
@@ -261,6 +299,15 @@ class Lane(asyncio.Protocol):
         if not keeps_alive:
             self._transport.close()
         return keeps_alive and not self._is_waiting
+
+    def _hold(self, asked: "_Asked", answer: bytes) -> bool:
+        """Holds a check for which there is nothing to do, where there is room; says whether."""
+        self._check = self._rules.hold(answer, asked.now, asked.body, asked.sender, partial(self._let_go, asked))
+        if self._check is None:
+            return False
+        self._is_waiting = True
+        self.deadline = self._connections.find_end(asked.wait_s)
+        return True
 
     def _answer_flags(self, segment: bytes, head: bytes, body: bytes, keeps_alive: bool) -> bool:  # noqa: FBT001 - as above
         """Answers one question for switches; says whether the next message can be answered now."""
@@ -280,17 +327,35 @@ class Lane(asyncio.Protocol):
         cors = self._rules.cors
         return add_lines(response, cors.find_lines(sender.find_one(ORIGIN))) if cors else response
 
-    def _tell(self, sender: Sender, keeps_alive: bool, answer: bytes) -> None:  # noqa: FBT001 - of the message that has waited
-        """Answers the check that has waited, and goes on with what has come behind it."""
-        transport = self._transport
-        if transport.is_closing():  # nobody is there any more
+    def _tell(self, asked: "_Asked", answer: bytes) -> None:
+        """Answers the check that has waited for a window, or goes on to hold it."""
+        if self._transport.is_closing():  # nobody is there any more
             return
+        if asked.wait_s and self._hold(asked, answer):
+            self._listen()
+            return
+        keeps_alive = asked.keeps_alive and not self._retired
+        self._finish(asked.sender, self._writer.write_ok(answer, keeps_alive), keeps_alive)
+
+    def _let_go(self, asked: "_Asked", outcome: Outcome) -> None:
+        """Answers the check that was held, and says that it was."""
+        self._check = None
+        if self._transport.is_closing():  # as above
+            return
+        keeps_alive = asked.keeps_alive and not self._retired
+        if isinstance(outcome, RefusedError):
+            self._rules.counters.refused += 1
+            response = self._writer.write_refusal(outcome, keeps_alive)
+        else:
+            response = add_lines(self._writer.write_ok(outcome, keeps_alive), write_applied(asked.wait_s))
+        self._finish(asked.sender, response, keeps_alive)
+
+    def _finish(self, sender: Sender, response: bytes, keeps_alive: bool) -> None:  # noqa: FBT001 - of the message that has waited
+        """Writes an answer that was waited for, and goes on with what has come behind it."""
         self.deadline = self._connections.idle_deadline
-        keeps_alive = keeps_alive and not self._retired
-        response = self._writer.write_ok(answer, keeps_alive)
-        transport.write(response if sender is NOBODY else self._open(response, sender))
+        self._transport.write(response if sender is NOBODY else self._open(response, sender))
         if not keeps_alive:
-            transport.close()
+            self._transport.close()
             return
         self._go_on()
 
@@ -337,3 +402,13 @@ class Lane(asyncio.Protocol):
             self._transport.resume_reading()
         successor.data_received(data)
         return b""
+
+
+class _Asked(NamedTuple):
+    """A check that is not answered at once, and the time of its first judgement."""
+
+    body: bytes
+    sender: Sender
+    keeps_alive: bool
+    wait_s: int
+    now: int

@@ -31,6 +31,8 @@ FIELDS: Final = (
     "files",
     "connections",
     "moved",
+    "held",
+    "held_told",
     "changes",
     "broken_rows",
     "broken_audiences",
@@ -68,8 +70,8 @@ class Counters:
     `flag_requests` are OFREP's, of which `flags_unchanged` were answered with 304.
 
     `downloaded` to `fell_back` count the events of reports by outcome; they and all others only grow, except:
-    `connections` is how many are open now, `busy_percent` how busy the worker is; `load_us` is how long loading took at
-    the start, in microseconds;
+    `connections` is how many are open now, `held` how many checks wait for news, `busy_percent` how busy the worker is;
+    `load_us` is how long loading took at the start, in microseconds;
     `proof_keys_problem` is how many key files could not be read anew, `place_database_problem` 1 where its file could
     not; `broken_audiences` is how many hold nobody, because their key is unknown or their file cannot be used.
 
@@ -80,6 +82,8 @@ class Counters:
     and `window_fenced` the questions that met a Redis, or a host, that may tell nobody of a place.
 
     `moved` are the connections that it gave to other workers of the host.
+
+    `held_told` are the held checks that were told of something to do.
 
     `proven` are checks with a user that was proven, `proofs_refused` those with a token that proved nothing, and
     `proofs_verified` the signatures that were verified for them.
@@ -113,6 +117,8 @@ class Counters:
     files: int
     connections: int
     moved: int
+    held: int
+    held_told: int
     changes: int
     broken_rows: int
     broken_audiences: int

@@ -6,6 +6,7 @@ from typing import Final
 from edge.errors import RETRIED, RefusedError
 from edge.exchange import JSON
 from edge.ofrep import Reply
+from edge.preference import name_applied
 
 # How many responses are remembered, and up to which length of body: answers with nothing to do are few and short.
 MAX_REMEMBERED: Final = 4_096
@@ -58,6 +59,11 @@ class Writer:
         close = b"" if keeps_alive else b"\r\nConnection: close"
         line = b"HTTP/1.1 %d %b%b%b" % (status.value, status.phrase.encode(), retry, close)
         return b"%b%b%d\r\n\r\n%b" % (line, self._fields, len(body), body)
+
+
+def write_applied(wait_s: int) -> bytes:
+    """Returns the field that says that a check was held, with its line's end before it."""
+    return b"\r\nPreference-Applied: %b" % name_applied(wait_s).encode()
 
 
 def add_lines(response: bytes, lines: bytes) -> bytes:

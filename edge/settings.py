@@ -87,7 +87,7 @@ class EdgeSettings:
         metadata=_setting("origins of web pages that may ask, like https://app.example, or * for any; empty for none"),
     )
     max_connections: int = field(
-        default=15_000, metadata=_setting("open connections a worker may have", min=1, max=1_000_000)
+        default=20_000, metadata=_setting("open connections a worker may have", min=1, max=1_000_000)
     )
     max_peer_connections: int = field(
         default=0,
@@ -104,6 +104,14 @@ class EdgeSettings:
     )
     workspace_rates: Mapping[str, int] = field(
         default_factory=dict, metadata=_setting("requests a second that a worker answers each of these workspaces")
+    )
+    max_held: int = field(
+        default=15_000,
+        metadata=_setting("held checks a worker may have, at most 4 of 5 connections; 0 for none", min=0),
+    )
+    held_spread_s: float = field(
+        default=2.0,
+        metadata=_setting("seconds over which the held checks that a change concerns are told", min=0, max=5),
     )
     drain_delay_s: float = field(
         default=0.0,

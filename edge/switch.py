@@ -111,12 +111,14 @@ def _encode(key: bytes, switch: CompiledSwitch, variant: str | None, reason: Swi
 class Board:
     """All switch sets of a workspace, ready to ask. `asked` are the names of the tags that their conditions ask for.
 
+    `changes` are the seconds at which rules change by themselves, ascending.
+
     Args:
         sets: by name; the publisher sees to it that no two have one key.
         around: stands for the audiences that they are asked with: the same bytes wherever those are the same.
     """
 
-    __slots__ = ("_changes", "_faces", "_fixed", "_moving", "asked", "mark", "sets")
+    __slots__ = ("_faces", "_fixed", "_moving", "asked", "changes", "mark", "sets")
 
     def __init__(self, sets: Mapping[str, SwitchSet], around: bytes = b"") -> None:
         self.sets = sets
@@ -126,7 +128,7 @@ class Board:
         self._fixed = [one.fixed for one in ordered if one.fixed.item]
         self._moving = [one for one in ordered if one.moving]
         self.asked = sorted({name for one in ordered for name, _ in one.tags})
-        self._changes = sorted({change for one in ordered for change in one.changes})
+        self.changes = sorted({change for one in ordered for change in one.changes})
         self._faces = {face.switch.key: (one, face) for one in ordered for face in one.faces}
 
     def make_etag(self, device: Device, now: int, keys: Iterable[str] = ()) -> bytes:
@@ -142,8 +144,8 @@ class Board:
             [tags.get(name) for name in self.asked], keys,
         )  # fmt: skip
         digest = blake2b(orjson.dumps(said), digest_size=DIGEST_BYTES).hexdigest().encode()
-        change = bisect_right(self._changes, now)
-        return b'"%b-%d-%b"' % (self.mark, self._changes[change - 1] if change else 0, digest)
+        change = bisect_right(self.changes, now)
+        return b'"%b-%d-%b"' % (self.mark, self.changes[change - 1] if change else 0, digest)
 
     def tell(self, key: str, device: Device, now: int, around: Circumstances) -> Told | None:
         """Returns what a device is told of one switch, None where there is none of that key."""

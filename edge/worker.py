@@ -36,6 +36,7 @@ from edge.cors import Cors
 from edge.door import PULSE_S, Doors, Place
 from edge.exchange import Rules
 from edge.head import HeadReader
+from edge.held import SHARE, SWITCH_TOPIC
 from edge.keyring import Keyring, make_provers
 from edge.kind import AUDIENCE, PROGRAM, SWITCHES
 from edge.lane import Lane
@@ -129,7 +130,13 @@ class Follower:
         for name, table in self._tables.items():
             audiences = table.put(changed[name].audiences if name in changed else {})
             if audiences is not None:
-                self._rules.workspaces[name].surround(audiences=audiences, mark=table.mark)
+                workspace = self._rules.workspaces[name]
+                before = workspace.around.audiences
+                workspace.surround(audiences=audiences, mark=table.mark)
+                others = {
+                    each for each in audiences.keys() | before.keys() if audiences.get(each) is not before.get(each)
+                }
+                self._rules.wake_by_audiences(workspace, others)
         self._rules.counters.broken_audiences = sum(table.broken for table in self._tables.values())
 
     def _apply(self, changed: dict[str, "_Changed"], progress: dict[str, Position]) -> None:
@@ -142,6 +149,7 @@ class Follower:
             position = max(progress.get(name, workspace.position), workspace.position)
             workspace.hang(switches)
             workspace.apply(entries, position)
+            self._rules.held.wake(name, [*entries, *([SWITCH_TOPIC] if switches else ())])
             self._rules.counters.changes += len(entries) + len(switches)
 
     async def _compile_all(self, rows: Sequence[Row], changed: dict[str, "_Changed"]) -> None:
@@ -211,6 +219,8 @@ class Worker:
             quota,
         )
         self._rules.budget = Budget(settings.max_busy_percent / 100)
+        self._rules.held.limit = min(settings.max_held, int(settings.max_connections * SHARE))
+        self._rules.held.spread_s = settings.held_spread_s
         self._keyring = Keyring(settings, provers, self._counters)
         self._atlas_file = settings.place_database and Watch(settings.place_database, atlas.follow)
         self._outbox = Outbox()
@@ -258,6 +268,7 @@ class Worker:
         self._rules.ready = False
         self._pulse()
         tasks[-1].cancel()  # the doors stay as they are now
+        self._rules.held.close()
         await self._leave(doors)
         await runner.cleanup()
         await asker.close()
@@ -348,6 +359,7 @@ class Worker:
         self._counters.ready = int(self._rules.ready)
         self._counters.connections = len(self._connections)
         self._counters.turned_away = self._connections.turned_away
+        self._counters.held = len(self._rules.held)
         self._counters.write(self._page)
 
     def _pulse(self) -> None:

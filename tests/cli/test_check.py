@@ -2,9 +2,11 @@
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
+from cli.http import TIMEOUT_S, Answer
 from tests.cli.conftest import Run
 from tests.cli.running import Running
 
@@ -64,3 +66,19 @@ def test_an_answer_of_another_form(run: Run, serve: Callable[[int, bytes], str],
     answer = {"revision": 1, "updates": updates}
     result = run("check", FERRY, "--edge", serve(200, json.dumps(answer).encode()))
     assert (result.exit_code, json.loads(result.stdout)) == (0, answer)
+
+
+@pytest.mark.parametrize(("options", "headers"), [((), {}), (("--wait", "20"), {"Prefer": "wait=20"})])
+def test_waiting_for_news(
+    run: Run, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], headers: dict[str, str]
+) -> None:
+    """Who would wait says so, and has the patience."""
+    asked: dict[str, Any] = {}
+
+    def ask(_method: str, _url: str, **given: Any) -> Answer:
+        asked.update(given)
+        return Answer(200, "", {"updates": []})
+
+    monkeypatch.setattr("cli.check.ask", ask)
+    assert run("check", FERRY, "--edge", "http://edge", *options).exit_code == 0
+    assert (asked["headers"], asked["timeout_s"]) == (headers, TIMEOUT_S + (20 if options else 0))

@@ -7,7 +7,7 @@ import pytest
 
 from channel import NOWHERE, Position
 from edge import answer as answer_module
-from edge.answer import Workspace, compile_entry
+from edge.answer import Workspace, compile_entry, is_idle
 from edge.errors import RefusedError
 from edge.question import parse_question
 from ruleset import DEFAULT_POLL_AFTER_S, DocumentError, parse_program, spread_poll
@@ -258,3 +258,18 @@ def test_entry_cannot_be_changed() -> None:
     entry = make_entry()
     with pytest.raises(AttributeError):
         entry.poll_after = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("rest", "idle"),
+    [
+        (b'"updates":[]}', True),
+        (b'"updates":[],"unknown":["a\\",\\"switches\\":{","]"]}', True),
+        (b'"updates":[{"program":"p","extra":{"updates":[]}}]}', False),
+        (b'"updates":[],"switches":{},"switches_etag":"e"}', False),
+        (b'"updates":[],"unknown":["a"],"switches":{"s":{}},"switches_etag":"e"}', False),
+    ],
+)
+def test_answer_with_nothing_to_do(rest: bytes, *, idle: bool) -> None:
+    """An update or switches are something to do; programs that are unknown are not, whatever they are called."""
+    assert is_idle(b'{"revision":1,"root":1,"poll_after":30,' + rest) is idle

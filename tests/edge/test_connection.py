@@ -287,3 +287,13 @@ def test_quota_follows_connections() -> None:
         quota.admit("a", add(connections), 5)
     connections.remove(successor)
     quota.admit("a", add(connections), 5)
+
+
+@pytest.mark.parametrize("wait_s", [1, 2, 3, 50])
+def test_end_of_a_wait(wait_s: int) -> None:
+    """Who may wait is noticed by the tick a second before its time is over, at least by the next one."""
+    connections = Connections(9)
+    connections.tick(100.0)
+    end = connections.find_end(wait_s)
+    noticed = next(second for second in range(101, 200) if end < second)
+    assert noticed == 100 + max(wait_s - 1, 1)

@@ -13,11 +13,16 @@ from edge.budget import Purpose
 from edge.cors import ORIGIN, Cors
 from edge.errors import FloodError, RefusedError
 from edge.exchange import INTERACTIVE, Rules, read_length, refuse_head
+from edge.held import SWITCH_TOPIC, HeldCheck, Outcome
 from edge.metrics import Counters
+from edge.proof import Prover
 from edge.question import parse_question
 from edge.quota import Quota
+from edge.reception import Reception
 from edge.sender import NOBODY, Sender
-from tests.edge.press import NOW, PROGRAM, ROOT_BYTES, WORKSPACE, make_entry, make_question
+from edge.switch import compile_set
+from ruleset import Device, parse_switches
+from tests.edge.press import NOW, PROGRAM, ROOT_BYTES, WORKSPACE, make_entry, make_question, make_switches
 
 
 @pytest.fixture
@@ -69,6 +74,93 @@ def test_refused_question_is_no_sample(rules: Rules, monkeypatch: pytest.MonkeyP
     assert drawn == []
     rules.check(orjson.dumps(make_question()), NOW)
     assert len(drawn) == 1
+
+
+IDLE = orjson.dumps(make_question(programs={PROGRAM: "1.0.0.0"}))
+
+
+class Porter(Reception):
+    """Proves whatever user a device names, as long as a test says so."""
+
+    def __init__(self) -> None:
+        super().__init__({WORKSPACE: Prover("issuer", "audience")})
+        self.proves = True
+
+    def receive(self, workspace: str, device: Device, sender: Sender, now: int) -> tuple[Device, bool]:  # noqa: ARG002 - as every reception's
+        """Returns the device."""
+        return device, self.proves
+
+
+async def hold(rules: Rules, sender: Sender = NOBODY) -> tuple[HeldCheck, list[Outcome]]:
+    """A check that is held, and what it is told."""
+    told: list[Outcome] = []
+    rules.held.limit, rules.now = 1, NOW
+    answer = rules.check(IDLE, NOW, sender)
+    assert isinstance(answer, bytes)
+    check = rules.hold(answer, NOW, IDLE, sender, told.append)
+    assert check is not None
+    return check, told
+
+
+async def test_held_check_counts_once(rules: Rules) -> None:
+    """However often a held check is looked at it is one check, and is counted as told when it is told of something."""
+    check, told = await hold(rules)
+    rules.look_again(check)
+    rules.workspaces[WORKSPACE].apply({PROGRAM: make_entry(version="2.0.0.0", revision=6)}, Position(1, 6))
+    rules.look_again(check)
+    (answer,) = told
+    assert isinstance(answer, bytes)
+    assert orjson.loads(answer)["updates"][0]["version"] == "2.0.0.0"
+    assert (rules.counters.checks, rules.counters.held_told, len(rules.held)) == (1, 1, 0)
+
+
+async def test_held_check_whose_proof_has_expired(rules: Rules) -> None:
+    """A user who is proven no more is answered as anybody: the device may come back with another proof."""
+    porter = Porter()
+    rules.attend(porter)
+    check, told = await hold(rules, Sender({b"authorization": [b"Bearer a.b.c"]}, ""))
+    rules.look_again(check)
+    assert told == []
+    porter.proves = False
+    rules.look_again(check)
+    assert len(told) == 1
+    assert rules.counters.held_told == 0
+
+
+async def test_held_check_without_a_proof(rules: Rules) -> None:
+    """Who has shown no proof has none to lose."""
+    porter = Porter()
+    porter.proves = False
+    rules.attend(porter)
+    check, told = await hold(rules)
+    rules.look_again(check)
+    assert told == []
+
+
+async def test_answer_of_an_earlier_second(rules: Rules) -> None:
+    """Where the clock has gone on while a window was asked, the check is looked at again: nobody has told of that."""
+    check, _ = await hold(rules)
+    assert not check.is_due
+    rules.held.forget(check)
+    answer = rules.check(IDLE, NOW)
+    assert isinstance(answer, bytes)
+    late = rules.hold(answer, NOW - 1, IDLE, NOBODY, lambda _: None)
+    assert late is not None
+    assert late.is_due
+
+
+async def test_clock_wakes_switches(rules: Rules) -> None:
+    """A switch's rule that opens concerns who wants to hear of switches."""
+    opening = compile_set(parse_switches(orjson.dumps(make_switches(a={"opens_at": NOW + 5}))))
+    rules.workspaces[WORKSPACE].hang({"app": opening})
+    rules.held.limit = 1
+    check = HeldCheck(WORKSPACE, [SWITCH_TOPIC], b"{", NOBODY, lambda _: None)
+    assert rules.held.hold(check)
+    rules.tick(NOW)
+    rules.tick(NOW + 4)
+    assert not check.is_due
+    rules.tick(NOW + 5)
+    assert check.is_due
 
 
 HEAD = {"has_host": True, "length": b"5", "content_type": b"application/json", "encoding": b"", "expect": b""}

@@ -16,7 +16,7 @@ LENGTH = b"Content-Length: 3"
 BODY = b"abc"
 PIPELINED = -1
 
-Verdict = tuple[int, bool, bool] | tuple[str, str]
+Verdict = tuple[int, bool, bool, int] | tuple[str, str]
 
 
 def make_head(*more: bytes, host: bytes = HOST, content_type: bytes = TYPE, length: bytes = LENGTH) -> bytes:
@@ -46,7 +46,7 @@ def judged(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """The heads that were judged in full, in their order."""
     heads: list[bytes] = []
 
-    def note(data: bytes) -> tuple[int, bool, bool]:
+    def note(data: bytes) -> tuple[int, bool, bool, int]:
         heads.append(data.removesuffix(BLANK_LINE))
         return read_head(data)
 
@@ -66,6 +66,7 @@ USUAL = {
     "leading zeros": make_head(length=b"Content-Length: 00003"),
     "empty host": make_head(host=b"Host:"),
     "other order": REQUEST_LINE + b"\r\n".join([LENGTH, TYPE, HOST]) + b"\r",
+    "field called like Prefer": make_head(b"Preferred: wait=5"),
     "fields that decide nothing": make_head(b"User-Agent: okhttp/4.12", b"Accept: */*", b"X-A: \xe9"),
 }
 # What goes on too, but is looked at each time.
@@ -85,18 +86,34 @@ DOUBTFUL = {
     "field called like Transfer-Encoding": make_head(b"Transfer-Encodings: x"),
     "field called like Expect": make_head(b"Expectation: x"),
     "empty expectation": make_head(b"Expect:"),
+    "other preference": make_head(b"Prefer: respond-async"),
+    "wait of no seconds": make_head(b"Prefer: wait=x"),
 }
 # What is told the lane with the length: not keeping alive, expecting 100.
 TOLD = {
-    "close to a proxy": (make_head(b"Proxy-Connection: close"), (3, False, False)),
-    "close": (make_head(b"Connection: close"), (3, False, False)),
-    "close in other case": (make_head(b"CONNECTION:Close"), (3, False, False)),
-    "close and keep-alive": (make_head(b"Connection: close", b"Connection: keep-alive"), (3, False, False)),
-    "close in a list": (make_head(b"Connection: keep-alive, close"), (3, False, False)),
-    "expectation": (make_head(b"Expect: 100-continue"), (3, True, True)),
-    "expectation in other case": (make_head(b"expect:100-Continue \t"), (3, True, True)),
-    "expectation twice": (make_head(b"Expect: 100-continue", b"Expect: 100-continue"), (3, True, True)),
-    "close and an expectation": (make_head(b"Connection: close", b"Expect: 100-continue"), (3, False, True)),
+    "close to a proxy": (make_head(b"Proxy-Connection: close"), (3, False, False, 0)),
+    "close": (make_head(b"Connection: close"), (3, False, False, 0)),
+    "close in other case": (make_head(b"CONNECTION:Close"), (3, False, False, 0)),
+    "close and keep-alive": (make_head(b"Connection: close", b"Connection: keep-alive"), (3, False, False, 0)),
+    "close in a list": (make_head(b"Connection: keep-alive, close"), (3, False, False, 0)),
+    "expectation": (make_head(b"Expect: 100-continue"), (3, True, True, 0)),
+    "expectation in other case": (make_head(b"expect:100-Continue \t"), (3, True, True, 0)),
+    "expectation twice": (make_head(b"Expect: 100-continue", b"Expect: 100-continue"), (3, True, True, 0)),
+    "close and an expectation": (make_head(b"Connection: close", b"Expect: 100-continue"), (3, False, True, 0)),
+}
+# Heads of clients that would wait, and for how long; those of the first kind are usual.
+WAITING = {
+    "wait": (make_head(b"Prefer: wait=30"), 30),
+    "wait without a blank, in other case": (make_head(b"PREFER:Wait=30"), 30),
+    "no wait": (make_head(b"Prefer: wait=0"), 0),
+    "longest wait": (make_head(b"Prefer: wait=9999"), 50),
+    "several": (make_head(b"Prefer: wait=7", b"Prefer: wait=30"), 7),
+}
+WAITING_SELDOM = {
+    "wait among others": (make_head(b"Prefer: respond-async, wait=30"), 30),
+    "wait in another field": (make_head(b"Prefer: handling=lenient", b"Prefer: wait=30"), 30),
+    "quoted wait": (make_head(b'Prefer: wait="30"'), 30),
+    "longer than any": (make_head(b"Prefer: wait=99999"), 50),
 }
 # Other fields that a head has once at most.
 ONCE = [b"Content-Location", b"Content-Range", b"ETag", b"Max-Forwards", b"Server", b"User-Agent"]
@@ -124,7 +141,7 @@ MALFORMED = {
 @pytest.mark.parametrize("name", [*USUAL, *DOUBTFUL])
 def test_head_that_goes_on(name: str) -> None:
     """A head of a check says how long its body is, and no more where the connection goes on as usual."""
-    assert judge_anew({**USUAL, **DOUBTFUL}[name]) == (3, True, False)
+    assert judge_anew({**USUAL, **DOUBTFUL}[name]) == (3, True, False, 0)
 
 
 @pytest.mark.parametrize("name", TOLD)
@@ -132,6 +149,17 @@ def test_head_that_tells_more(name: str) -> None:
     """A head says where the connection ends and where its client waits to be asked for the body."""
     head, verdict = TOLD[name]
     assert judge_anew(head) == verdict
+
+
+@pytest.mark.parametrize("name", [*WAITING, *WAITING_SELDOM])
+def test_head_of_a_client_that_would_wait(judged: list[bytes], name: str) -> None:
+    """How long a client would wait is remembered with the other lines where it is written as most would write it."""
+    head, wait_s = {**WAITING, **WAITING_SELDOM}[name]
+    reader = HeadReader()
+    assert [judge(reader, each) for each in (head, make_head(), head)] == [
+        (3, True, False, wait_s), (3, True, False, 0), (3, True, False, wait_s),
+    ]  # fmt: skip
+    assert judged == ([head, make_head()] if name in WAITING else [head, make_head(), head])
 
 
 @pytest.mark.parametrize("name", MALFORMED)
@@ -190,7 +218,7 @@ def test_head_that_is_none_of_a_check(head: bytes, code: str, message: str) -> N
 def test_usual_head_is_judged_once(judged: list[bytes], name: str) -> None:
     """A usual head is judged in full the first time alone."""
     reader = HeadReader()
-    assert [judge(reader, USUAL[name]) for _ in range(3)] == [(3, True, False)] * 3
+    assert [judge(reader, USUAL[name]) for _ in range(3)] == [(3, True, False, 0)] * 3
     assert judged == [USUAL[name]]
 
 
@@ -199,8 +227,8 @@ def test_verdict_is_that_of_the_lines(judged: list[bytes]) -> None:
     reader = HeadReader()
     one, other = make_head(b"X-A: 1"), make_head(b"X-B: 2", b"Cookie: c", host=b"Host: other:8080")
     longer = make_head(length=b"Content-Length: 4")
-    assert judge(reader, one) == judge(reader, other) == (3, True, False)
-    assert judge(reader, longer, b"abcd") == (4, True, False)
+    assert judge(reader, one) == judge(reader, other) == (3, True, False, 0)
+    assert judge(reader, longer, b"abcd") == (4, True, False, 0)
     assert judged == [one, longer]
 
 
@@ -211,7 +239,7 @@ def test_doubtful_head_is_never_remembered(judged: list[bytes], head: bytes) -> 
     judge(reader, make_head())
     verdict = judge_anew(head)
     assert [judge(reader, head) for _ in range(2)] == [verdict] * 2
-    assert judge(reader, make_head()) == (3, True, False)
+    assert judge(reader, make_head()) == (3, True, False, 0)
     assert judged == [make_head(), head, head]
 
 
@@ -242,7 +270,7 @@ def test_remembered_lines_do_not_excuse_a_malformed_head(judged: list[bytes], na
     reader, head = HeadReader(), MALFORMED[name][0]
     judge(reader, make_head())
     assert judge(reader, head) == judge_anew(head)
-    assert judge(reader, make_head()) == (3, True, False)
+    assert judge(reader, make_head()) == (3, True, False, 0)
     assert judged == [make_head(), head]  # the parser that saw it is not used again
 
 
@@ -251,15 +279,15 @@ def test_message_that_is_not_alone_is_judged_in_full(judged: list[bytes], behind
     """A remembered verdict is for a message that is all of what was read, so that one pass sees its end."""
     reader, head = HeadReader(), make_head()
     judge(reader, head)
-    assert judge(reader, head, behind) == (3, True, False)
+    assert judge(reader, head, behind) == (3, True, False, 0)
     assert judged == [head, head]
 
 
 def test_pipelined_head_is_remembered(judged: list[bytes]) -> None:
     """A verdict is found behind another message as well."""
     reader, head = HeadReader(), make_head()
-    assert reader.read(b"", head, PIPELINED) == (3, True, False)
-    assert judge(reader, head) == (3, True, False)
+    assert reader.read(b"", head, PIPELINED) == (3, True, False, 0)
+    assert judge(reader, head) == (3, True, False, 0)
     assert judged == [head]
 
 
@@ -268,8 +296,8 @@ def test_parser_is_renewed_after_an_offer_of_another_protocol(judged: list[bytes
     reader = HeadReader()
     judge(reader, make_head())
     offer = make_head(b"Proxy-Connection: Upgrade", b"Upgrade: h2c")
-    assert judge(reader, offer) == (3, True, False)
-    assert judge(reader, make_head()) == (3, True, False)
+    assert judge(reader, offer) == (3, True, False, 0)
+    assert judge(reader, make_head()) == (3, True, False, 0)
     assert judged == [make_head(), offer]
 
 
@@ -277,16 +305,16 @@ def test_parser_is_renewed_after_an_unfinished_message(judged: list[bytes]) -> N
     """Where httptools does not find the end that the lane has found, the head is judged anew, alone."""
     reader, head = HeadReader(), make_head()
     judge(reader, head)
-    assert reader.read(head + BLANK_LINE + b"ab", head, 3) == (3, True, False)
+    assert reader.read(head + BLANK_LINE + b"ab", head, 3) == (3, True, False, 0)
     assert judged == [head, head]
-    assert judge(reader, head) == (3, True, False)
+    assert judge(reader, head) == (3, True, False, 0)
     assert judged == [head, head]
 
 
 def test_empty_body(judged: list[bytes]) -> None:
     """A length of 0 is remembered like any other."""
     reader, head = HeadReader(), make_head(length=b"Content-Length: 0")
-    assert [judge(reader, head, b"") for _ in range(2)] == [(0, True, False)] * 2
+    assert [judge(reader, head, b"") for _ in range(2)] == [(0, True, False, 0)] * 2
     assert judged == [head]
 
 
@@ -299,11 +327,11 @@ def test_memory_is_bounded(judged: list[bytes], monkeypatch: pytest.MonkeyPatch)
         judge(reader, heads[length], b"x" * length)
     assert judged == heads[:3]
     judge(reader, heads[3], b"xxx")
-    assert len(reader._lengths) == 1
+    assert len(reader._verdicts) == 1
     judge(reader, heads[3], b"xxx")
     judge(reader, heads[0], b"")
     assert judged == [*heads, heads[0]]
-    assert len(reader._lengths) == 2
+    assert len(reader._verdicts) == 2
 
 
 # What heads are changed with.
@@ -313,9 +341,10 @@ BITS = st.sampled_from(
         *(b"\r\nHost: b", b"\r\nContent-Length: 3", b"\r\nContent-Length: 4", b"\r\n" + TYPE),
         *(b"\r\nConnection: close", b"\r\nConnection: keep-alive", b"\r\nConnection: Upgrade\r\nUpgrade: h2c"),
         *(b"\r\nTransfer-Encoding: chunked", b"\r\nExpect: 100-continue", b"\r\n folded", b"\r\nX-A : a"),
+        *(b"\r\nPrefer: wait=9", b"\r\nPrefer: x, wait=30", b'\r\nPrefer: "', b"\r\nPrefer : wait=3"),
     ]
 )
-SEEDS = [*USUAL.values(), *DOUBTFUL.values(), *(head for head, _ in TOLD.values())]
+SEEDS = [*USUAL.values(), *DOUBTFUL.values(), *(head for head, _ in (*TOLD.values(), *WAITING.values()))]
 
 
 @st.composite

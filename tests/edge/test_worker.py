@@ -23,10 +23,11 @@ from edge.cache import FILE_NAME, Cache, CacheReader, Document
 from edge.door import Place
 from edge.errors import FloodError
 from edge.exchange import Rules
+from edge.held import SWITCH_TOPIC, HeldCheck, Topic
 from edge.listener import bind
 from edge.metrics import PAGE_BYTES, Counters, read_page
 from edge.proof import Prover
-from edge.sender import Sender
+from edge.sender import NOBODY, Sender
 from edge.settings import EdgeSettings
 from edge.tally import MAX_PAGE_BYTES
 from edge.worker import SLICE, Follower, Worker, make_reception
@@ -252,6 +253,42 @@ async def test_what_is_not_for_this_worker_is_left_out(cache: Cache, follower: F
     assert rules.counters.broken_rows == 0
 
 
+@pytest.mark.parametrize(
+    ("topic", "change"),
+    [
+        (PROGRAM, make_row("2.0.0.0", 2)),
+        (
+            SWITCH_TOPIC,
+            Document(DocumentName("switches", "app"), Position(1, 2), seal_document(make_switches(revision=2))),
+        ),
+        (PROGRAM, make_audience_row(make_audience(name="qa", revision=2, patterns=["u-*"]))),
+        (None, make_audience_row(make_audience(name="others", revision=2, patterns=["u-*"]))),
+        (OTHER_PROGRAM, make_row(revision=2, program=OTHER_PROGRAM)),
+    ],
+    ids=["program", "switches", "audience of a program", "other audience", "new program"],
+)
+async def test_held_checks_are_woken_by_what_concerns_them(
+    cache: Cache, follower: Follower, rules: Rules, topic: Topic, change: Document
+) -> None:
+    """Whoever is held is looked at when what it wants to hear of, or an audience that this asks for, has changed."""
+    document = make_document(releases=[{"id": "r1", "package": "1.0.0.0", "who": {"audiences": ["qa"]}}])
+    audience = make_audience_row(make_audience(name="qa", patterns=["t-*"]))
+    row = Document(DocumentName("program", PROGRAM), Position(1, 1), seal_document(document))
+    cache.write(WORKSPACE, [row, audience], [], Position(1, 1))
+    await follower.catch_up()
+    rules.held.limit = 9
+    checks = {
+        each: HeldCheck(WORKSPACE, [each], b"{", NOBODY, lambda _: None)
+        for each in (PROGRAM, OTHER_PROGRAM, SWITCH_TOPIC)
+    }
+    assert all(rules.held.hold(check) for check in checks.values())
+    cache.write(WORKSPACE, [change], [], Position(1, 2))
+    await follower.catch_up()
+    audiences = change.name.kind == "audience"
+    woken = {each for each, check in checks.items() if check.is_due}
+    assert woken == {topic, *([SWITCH_TOPIC] if audiences else [])}
+
+
 def count_updates(rules: Rules, user: str) -> int:
     """How many updates a user's device is told of now."""
     device = {"id": "d-1", "platform": "android", "user": user}
@@ -467,6 +504,26 @@ async def test_worker_drains(life: Life) -> None:
     assert life.listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
 
 
+async def test_draining_worker_answers_whom_it_holds(life: Life, cache: Cache) -> None:
+    """Asked to stop, a worker goes unready, has what it holds answered, and then its connections end."""
+    cache.write(WORKSPACE, [make_row()], [], Position(1, 1))
+    await life.is_ready()
+    await eventually(lambda: life.worker._rules.workspaces[WORKSPACE].entries)
+    reader, writer = await asyncio.open_connection(*life.listener.getsockname())
+    body = json.dumps(make_question(programs={PROGRAM: "1.0.0.0"})).encode()
+    head = b"POST /v1/check HTTP/1.1\r\nHost: a\r\nPrefer: wait=50\r\nContent-Type: application/json\r\n"
+    writer.write(head + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+    await eventually(lambda: read_page(life.page)["held"] == 1)
+    os.kill(os.getpid(), signal.SIGTERM)
+    answer = await reader.read()
+    assert read_page(life.page)["ready"] == 0
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert b"\r\nPreference-Applied: wait=50\r\n" in answer
+    assert b"\r\nConnection: close\r\n" in answer
+    writer.close()
+    await asyncio.wait_for(life.task, 30)
+
+
 @pytest.mark.parametrize("part", ["follow", "look"])
 async def test_worker_that_fails_inside_ends(life: Life, monkeypatch: pytest.MonkeyPatch, part: str) -> None:
     """A worker that could follow no more does not stay behind for ever: it ends with the error, and has a successor."""
@@ -482,6 +539,16 @@ async def test_worker_that_fails_inside_ends(life: Life, monkeypatch: pytest.Mon
     life.waker.send(b"!")
     with pytest.raises(ZeroDivisionError):
         await asyncio.wait_for(life.task, 30)
+
+
+@pytest.mark.parametrize(("held", "connections", "limit"), [(100, 1_000, 100), (900, 1_000, 800), (0, 1_000, 0)])
+def test_held_checks_leave_room(settings: EdgeSettings, held: int, connections: int, limit: int) -> None:
+    """However many may be held, a fifth of the connections is for those who just ask."""
+    bounded = replace(settings, max_held=held, max_connections=connections, held_spread_s=0.5)
+    page = mmap.mmap(-1, PAGE_BYTES)
+    with socket.socket() as listener, socket.socket() as wake:
+        worker = Worker(bounded, Place.alone(listener.fileno(), page), wake, page)
+        assert (worker._rules.held.limit, worker._rules.held.spread_s) == (limit, 0.5)
 
 
 def test_reception_is_there_where_it_is_needed(settings: EdgeSettings, tmp_path: Path) -> None:

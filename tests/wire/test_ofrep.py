@@ -389,7 +389,7 @@ def test_answers_to_pages(cors: WireServer, request_: Any) -> None:
     """An answer to a page of a named origin has what a browser wants; another's, and nobody's, has not."""
     _, head = send(cors, request_(fields=DEMO + ORIGIN))
     assert b"\r\nAccess-Control-Allow-Origin: https://app.example\r\n" in head
-    assert b"\r\nAccess-Control-Expose-Headers: ETag, Retry-After\r\n" in head
+    assert b"\r\nAccess-Control-Expose-Headers: ETag, Preference-Applied, Retry-After\r\n" in head
     assert b"\r\nVary: Origin\r\n" in head
     for fields in (DEMO, DEMO + b"Origin: https://other.example\r\n", DEMO + ORIGIN + ORIGIN):
         assert b"Access-Control" not in send(cors, request_(fields=fields))[1]
@@ -414,7 +414,7 @@ def test_browsers_that_ask_before(cors: WireServer, target: bytes) -> None:
     answer, head = send(cors, line + ORIGIN + b"\r\n")
     assert answer.status == 204
     assert b"\r\nAccess-Control-Allow-Methods: POST\r\n" in head
-    names = b"Authorization, Content-Type, If-None-Match, X-Graywave-Interactive, X-Graywave-Workspace"
+    names = b"Authorization, Content-Type, If-None-Match, Prefer, X-Graywave-Interactive, X-Graywave-Workspace"
     assert b"\r\nAccess-Control-Allow-Headers: %b\r\n" % names in head
     assert b"Access-Control" not in send(cors, line + b"\r\n")[1]
 

@@ -154,8 +154,8 @@ def test_tokens_fill_no_memory_of_heads(server: WireServer, prover: Prover) -> N
     """Heads that differ in their tokens alone are one to the lane."""
     for n in range(5):
         send(server, authorize(BACK_END.sign(jti=n)))
-    before = len(server._worker._reader._lengths)
+    before = len(server._worker._reader._verdicts)
     for n in range(5, 10):
         send(server, authorize(BACK_END.sign(jti=n)))
-    assert len(server._worker._reader._lengths) == before
+    assert len(server._worker._reader._verdicts) == before
     assert prover.proven == 10
