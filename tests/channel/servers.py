@@ -7,12 +7,12 @@ import shutil
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -25,7 +25,7 @@ from redis.retry import Retry
 from cli.process import start_bound
 
 # What does not come about within this time never will.
-PATIENCE_S = 15.0
+PATIENCE_S = 60.0
 # A cluster's nodes speak to each other on a port so much higher; in Redis 6.2 it cannot be set.
 BUS_OFFSET = 10_000
 SLOTS = 16_384
@@ -124,11 +124,24 @@ class Server:
         return f"{HOST}:{self.port}"
 
 
-class Sentinels:
-    """Three sentinels that watch over a server and its replica."""
+class Way(NamedTuple):
+    """How servers are reached: lines of their configuration, a client's options, scheme and query of an address."""
 
-    def __init__(self, binary: Path, folder: Path, stack: ExitStack) -> None:
-        self.servers = [Server(binary, folder / f"server-{i}", []).start() for i in range(2)]
+    lines: Sequence[str] = ()
+    options: Mapping[str, Any] = {}
+    scheme: str = "redis"
+    query: str = ""
+
+
+PLAIN = Way()
+
+
+class Sentinels:
+    """Three sentinels that watch over a server and its replica, over TLS where there are certificates."""
+
+    def __init__(self, binary: Path, folder: Path, stack: ExitStack, way: Way = PLAIN) -> None:
+        self._way = way
+        self.servers = [Server(binary, folder / f"server-{i}", way.lines, **way.options).start() for i in range(2)]
         for server in self.servers:
             stack.callback(server.end)
         first, second = self.servers
@@ -138,6 +151,7 @@ class Sentinels:
         self.watchers = []
         for number, port in enumerate(ports):
             lines = [
+                *way.lines,
                 f"sentinel myid {ids[number]}",
                 f"sentinel monitor mymaster {HOST} {first.port} 2",
                 "sentinel down-after-milliseconds mymaster 300",
@@ -149,7 +163,8 @@ class Sentinels:
                     if other != number
                 ),
             ]
-            watcher = Server(binary, folder / f"sentinel-{number}", lines, port=port).start("--sentinel")
+            watcher = Server(binary, folder / f"sentinel-{number}", lines, port=port, **way.options)
+            watcher.start("--sentinel")
             stack.callback(watcher.end)
             self.watchers.append(watcher)
         eventually(lambda: all(self._is_ready(watcher) for watcher in self.watchers))
@@ -163,7 +178,8 @@ class Sentinels:
     @property
     def url(self) -> str:
         """Their address."""
-        return f"redis+sentinel://{','.join(watcher.seat for watcher in self.watchers)}/mymaster"
+        seats = ",".join(watcher.seat for watcher in self.watchers)
+        return f"{self._way.scheme}+sentinel://{seats}/mymaster{self._way.query}"
 
     def fail_over(self) -> None:
         """Kills the server; returns when the replica is one that may be written to."""
@@ -172,11 +188,13 @@ class Sentinels:
 
 
 class Cluster:
-    """Three servers of a cluster, and a replica of the one that has a key."""
+    """Three servers of a cluster, and a replica of the one that has a key, over TLS where there are certificates."""
 
-    def __init__(self, binary: Path, folder: Path, key: str, stack: ExitStack) -> None:
-        lines = ["cluster-enabled yes", "cluster-node-timeout 500", "cluster-replica-validity-factor 0"]
-        self.nodes = [Server(binary, folder / f"node-{i}", lines).start() for i in range(4)]
+    def __init__(self, binary: Path, folder: Path, key: str, stack: ExitStack, way: Way = PLAIN) -> None:
+        self._way = way
+        lines = ["cluster-enabled yes", "cluster-node-timeout 500", "cluster-replica-validity-factor 0", *way.lines]
+        lines += ["tls-cluster yes"] if way.options else []
+        self.nodes = [Server(binary, folder / f"node-{i}", lines, **way.options).start() for i in range(4)]
         for node in self.nodes:
             stack.callback(node.end)
         for number, node in enumerate(self.nodes):
@@ -202,7 +220,7 @@ class Cluster:
     @property
     def url(self) -> str:
         """Its address."""
-        return f"redis+cluster://{','.join(node.seat for node in self.nodes[:3])}"
+        return f"{self._way.scheme}+cluster://{','.join(node.seat for node in self.nodes[:3])}{self._way.query}"
 
     def fail_over(self) -> None:
         """Kills the key's server; returns when its replica has the slots, and the others know."""
@@ -212,7 +230,10 @@ class Cluster:
 
 
 class Certificates:
-    """A certificate authority made for a test, and certificates for 127.0.0.1, as PEM files in a folder."""
+    """A certificate authority made for a test, and certificates for 127.0.0.1, as PEM files in a folder.
+
+    `way` has a server want a certificate of whoever connects, and a client give one.
+    """
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True)
@@ -222,6 +243,14 @@ class Certificates:
         certificate = self._build(self._name, self._key, is_authority=True)
         self.authority.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
         self.certificate, self.key = self.issue("server", HOST)
+        lines = (
+            f"tls-cert-file {self.certificate}", f"tls-key-file {self.key}", f"tls-ca-cert-file {self.authority}",
+            "tls-auth-clients yes", "tls-replication yes",
+        )  # fmt: skip
+        given, given_key = self.issue("client", HOST)
+        files = {"ssl_ca_certs": self.authority, "ssl_certfile": given, "ssl_keyfile": given_key}
+        options = {"ssl": True, **{name: str(path) for name, path in files.items()}}
+        self.way = Way(lines, options, "rediss", "?" + "&".join(f"{name}={path}" for name, path in files.items()))
 
     def issue(self, name: str, host: str) -> tuple[Path, Path]:
         """Returns a certificate for an address, and its key."""

@@ -249,12 +249,8 @@ def certificates(tmp_path: Path) -> Certificates:
 @pytest.fixture
 def encrypted(tmp_path: Path, stack: ExitStack, certificates: Certificates) -> Server:
     """A Redis with TLS, which wants a client's certificate and one of the users."""
-    users = write_users(tmp_path, "7")
-    lines = [f"tls-cert-file {certificates.certificate}", f"tls-key-file {certificates.key}"]
-    lines += [f"tls-ca-cert-file {certificates.authority}", "tls-auth-clients yes", f"aclfile {users}"]
-    given, given_key = certificates.issue("client", "127.0.0.1")
-    options = {"ssl_ca_certs": str(certificates.authority), "ssl_certfile": str(given), "ssl_keyfile": str(given_key)}
-    server = Server(list_binaries()["7"], tmp_path / "server", lines, ssl=True, **options).start(is_open=False)
+    lines = [*certificates.way.lines, f"aclfile {write_users(tmp_path, '7')}"]
+    server = Server(list_binaries()["7"], tmp_path / "server", lines, **certificates.way.options).start(is_open=False)
     stack.callback(server.end)
     return server
 
@@ -263,12 +259,25 @@ async def test_encrypted_redis_with_users_is_used(
     encrypted: Server, certificates: Certificates, key: PrivateKey
 ) -> None:
     """Over TLS, with certificates of both sides and a user each, publisher and edge do their work."""
-    folder = certificates.folder
-    options = f"ssl_ca_certs={folder}/ca.pem&ssl_certfile={folder}/client.pem&ssl_keyfile={folder}/client.key"
-    urls = [
-        f"{name_user(encrypted, name).replace('redis://', 'rediss://')}?{options}" for name in ("publisher", "edge")
-    ]
+    names = [name_user(encrypted, name).replace("redis://", "rediss://") for name in ("publisher", "edge")]
+    urls = [f"{name}{certificates.way.query}" for name in names]
     await follow_failover(Wire(*urls, key), lambda: None)
+
+
+async def test_encrypted_sentinels_lead_to_the_next_server(
+    tmp_path: Path, stack: ExitStack, certificates: Certificates, key: PrivateKey
+) -> None:
+    """Sentinels and servers that speak nothing but TLS are asked and followed as others are."""
+    sentinels = Sentinels(list_binaries()["7"], tmp_path, stack, certificates.way)
+    await follow_failover(Wire(sentinels.url, sentinels.url, key), sentinels.fail_over)
+
+
+async def test_encrypted_cluster_leads_to_the_next_server(
+    tmp_path: Path, stack: ExitStack, certificates: Certificates, key: PrivateKey
+) -> None:
+    """So are the nodes of a cluster, each by its own certificate."""
+    cluster = Cluster(list_binaries()["7"], tmp_path, Keys.of(WORKSPACE).head, stack, certificates.way)
+    await follow_failover(Wire(cluster.url, cluster.url, key), cluster.fail_over)
 
 
 @pytest.mark.parametrize(

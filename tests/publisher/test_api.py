@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import hmac
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -241,6 +242,19 @@ async def test_stranger_is_refused(author: Any, authorization: str, path: str) -
     answer = await author.ask("GET", path, Authorization=authorization)
     assert answer.error == (401, "unauthorized", "expected the publisher's token as Authorization: Bearer")
     assert answer.headers["WWW-Authenticate"] == "Bearer"
+
+
+async def test_publishers_token_is_compared_in_constant_time(author: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The comparison is hmac's, which takes as long for a wrong first letter as for a wrong last one."""
+    compared: list[bytes] = []
+
+    def compare(given: bytes, expected: bytes) -> bool:
+        compared.append(given)
+        return given == expected
+
+    monkeypatch.setattr(hmac, "compare_digest", compare)
+    assert (await author.ask("GET", "/v1/documents", Authorization="Bearer guess")).status == 401
+    assert compared == [b"Bearer guess"]
 
 
 async def test_stranger_publishes_nothing(author: Any, workshop: Any) -> None:
