@@ -23,10 +23,11 @@ from edge.metrics import Counters, read_page
 from edge.slot import Share, choose_slots, plan_moves
 
 # How often a worker shows that it serves, and looks at the others, in seconds.
-PULSE_S: Final = 0.2
+PULSE_S: Final = 0.1
 # A worker that has not shown for so long that it serves, in milliseconds, gets help. Helping one that was only busy
-# harms nothing; devices wait so long where it hangs.
-SILENT_MS: Final = 700
+# harms nothing. A device that knows one address alone waits so long, and a pulse, where it hangs: with the 0.4 s after
+# which it asks anew that has to be less than a second.
+SILENT_MS: Final = 500
 # Connections taken before the loop gets its turn.
 TAKEN_AT_ONCE: Final = 64
 # How long a connection waits for this worker to know what the one that gave it knew, in seconds: then it has to do.

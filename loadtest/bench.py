@@ -338,8 +338,8 @@ def make_questions(requests: Sequence[bytes]) -> list[bytes]:
     ]
 
 
-def end_on_signals(cleanup: ExitStack) -> None:
-    """From now on a signal, and MAX_RUN_S, end the process, and everything that is on the stack.
+def end_on_signals(cleanup: ExitStack, limit_s: int = MAX_RUN_S) -> None:
+    """From now on a signal, and the end of `limit_s` seconds, end the process, and everything that is on the stack.
 
     The handler does so itself: an exception raised in it can be lost, since aiohttp's parser, for one, catches all.
     """
@@ -349,13 +349,13 @@ def end_on_signals(cleanup: ExitStack) -> None:
         for name in names:
             signal.signal(name, signal.SIG_IGN)
         is_late = number == signal.SIGALRM
-        tell(f"failed: it did not end within {MAX_RUN_S} s" if is_late else "interrupted, ending all servers")
+        tell(f"failed: it did not end within {limit_s} s" if is_late else "interrupted, ending all servers")
         cleanup.close()
         os._exit(4 if is_late else 128 + number)
 
     for name in names:
         cleanup.callback(signal.signal, name, signal.signal(name, end))
-    signal.alarm(MAX_RUN_S)
+    signal.alarm(limit_s)
     cleanup.callback(signal.alarm, 0)
 
 

@@ -1,9 +1,10 @@
-"""One address behind which Redis may be another server from one moment to the next, as after a failover."""
+"""One address behind which Redis may be another server from one moment to the next, or slow, or a black hole."""
 
 import contextlib
 import selectors
 import socket
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Self
@@ -50,6 +51,11 @@ class RedisServer:
         told = self.client.info("replication")
         return told["master_link_status"] == "up" and not told["master_sync_in_progress"]
 
+    @property
+    def folder(self) -> Path:
+        """Where its data lie, to be copied, cleared or put back while it does not run."""
+        return self._folder
+
     def kill(self) -> None:
         """Ends it at once, as a crash would: in good order it would wait for its replica."""
         self.client.close()
@@ -57,10 +63,14 @@ class RedisServer:
 
 
 class Relay:
-    """Passes bytes between its own port and that of a server, in a thread; can be pointed at another one."""
+    """Passes bytes between its own port and that of a server, in a thread; can be pointed at another one.
+
+    `delay_s` is how long each piece takes; `is_hole` lets everybody connect and nothing through, until it is set back.
+    """
 
     def __init__(self, target: int) -> None:
         self._target = target
+        self.delay_s, self.is_hole = 0.0, False
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._pairs: dict[socket.socket, socket.socket] = {}
         self._selector = selectors.DefaultSelector()
@@ -83,6 +93,9 @@ class Relay:
 
     def _run(self) -> None:
         while self._is_open:
+            if self.is_hole:
+                time.sleep(LOOK_S)
+                continue
             for key, _ in self._selector.select(LOOK_S):
                 with self._lock:
                     act: Callable[[], None] = key.data
@@ -105,6 +118,7 @@ class Relay:
         data = b""
         with contextlib.suppress(OSError):
             data = one.recv(PIECE)
+            time.sleep(self.delay_s)
             self._pairs[one].sendall(data)
         if not data:
             self._drop(one)

@@ -91,7 +91,7 @@ def test_the_guards_see() -> None:
     assert [find_unknown(call) for call in calls] == [[], ["old"], ["--fast"], ["nowhere"]]
 
 
-@pytest.mark.parametrize("name", ["bench", "fuzz", "graywave", "lock", "run", "setup", "test"])
+@pytest.mark.parametrize("name", ["bench", "fuzz", "graywave", "lock", "run", "setup", "soak", "test"])
 def test_scripts(name: str) -> None:
     """Every script can be run, says in its second line what it does, and stops at the first error."""
     path = ROOT / "scripts" / name

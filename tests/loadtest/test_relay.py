@@ -1,6 +1,7 @@
 """The relay: the same address, another server."""
 
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -58,3 +59,27 @@ def test_nobody_behind_it(servers: list[RedisServer]) -> None:
         relay.point(0)
         with pytest.raises(redis.ConnectionError):
             redis.Redis.from_url(relay.url).get("a")
+
+
+def test_slow_link(servers: list[RedisServer]) -> None:
+    """Each piece takes as long as it is told, on its way there and back."""
+    with Relay(servers[0].port) as relay:
+        relay.delay_s = 0.1
+        began = time.monotonic()
+        assert read(relay) is None
+        assert time.monotonic() - began >= 0.2
+
+
+def test_black_hole(servers: list[RedisServer]) -> None:
+    """Everybody can connect, nothing comes through; afterwards what was sent meanwhile arrives."""
+    with Relay(servers[0].port) as relay:
+        relay.is_hole = True
+        address = urlsplit(relay.url)
+        with socket.create_connection((address.hostname, address.port), 30) as waiting:
+            waiting.sendall(b"PING\r\n")
+            waiting.settimeout(0.3)
+            with pytest.raises(TimeoutError):
+                waiting.recv(99)
+            relay.is_hole = False
+            waiting.settimeout(30)
+            assert waiting.recv(99) == b"+PONG\r\n"
