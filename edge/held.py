@@ -19,11 +19,12 @@ from edge.sender import Sender
 SPREAD_S: Final = 2.0
 # At most this for those whose time is over, which are noticed so long before it.
 END_WITHIN_S: Final = 1.0
-# Between two steps, in seconds: a step of fifteen looks takes the time of some twenty checks, which no other notices.
-STEP_S: Final = 0.002
+# Between two steps, in seconds: with fifteen thousand over two seconds a step has eight looks, which take the time of
+# some ten checks. Larger steps would let whoever comes just then wait for all of one.
+STEP_S: Final = 0.001
 # Looks in one step: few devices are told at once; a loop that was late makes up for it by and by.
 LEAST_A_STEP: Final = 4
-MOST_A_STEP: Final = 100
+MOST_A_STEP: Final = 50
 # Of the connections that a worker may have, at most this share is held: the others are for those who just ask.
 SHARE: Final = 0.8
 # A question and what is kept of its head, in bytes, and the programs that it asks about: a device's has 300 and a few.

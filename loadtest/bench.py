@@ -2,10 +2,11 @@
 
     scripts/bench [--json FILE] [--rounds N] [--seconds N] [--only SECTION]... [--quick]
 
-Seven sections: `cost` (processor time a check, four servers side by side), `answers` (compared with the oracle),
-`load`, `change`, `audience` (what a whitelist of ten million costs), `ofrep` (what asking for switches costs), and
-`window` (200,000 devices ask for 10,000 places, and workers and Redis die meanwhile). Exit status: 0 every promise is
-kept, 1 one is broken, 2 wrong arguments, 3 the machine lacks something, 4 the measurement itself failed.
+Eight sections: `cost` (processor time a check, four servers side by side), `answers` (compared with the oracle),
+`load`, `change`, `audience` (what a whitelist of ten million costs), `ofrep` (what asking for switches costs),
+`window` (200,000 devices ask for 10,000 places, and workers and Redis die meanwhile), and `held` (15,000 devices wait
+for news). Exit status: 0 every promise is kept, 1 one is broken, 2 wrong arguments, 3 the machine lacks something,
+4 the measurement itself failed.
 """
 
 import argparse
@@ -34,6 +35,9 @@ from loadtest.comparison import Truth, Verdict, compare
 from loadtest.cost import Target, measure_cost, mix, separate
 from loadtest.delivery import deliver, tell
 from loadtest.errors import LoadtestError, MeasureError, ToolError
+from loadtest.held import FULL as MANY_HELD
+from loadtest.held import QUICK as SOME_HELD
+from loadtest.held import HeldBench, judge_held, render_held
 from loadtest.machine import describe_machine
 from loadtest.nginx import DEBIAN, find_worker, start_nginx
 from loadtest.ofrep import FULL as MANY_SWITCHES
@@ -61,7 +65,7 @@ from loadtest.wrk import Supply
 
 Json = dict[str, Any]
 
-SECTIONS = ("cost", "answers", "load", "change", "audience", "ofrep", "window")
+SECTIONS = ("cost", "answers", "load", "change", "audience", "ofrep", "window", "held")
 SEED = 20_261_120
 # How many programs are published, step by step.
 FEW, USUAL, MANY = 100, 1_000, 10_000
@@ -178,6 +182,10 @@ class Bench:
             self._measure_audience()
         if plan.wants("window"):
             self._report["window"] = measure_windows(self._folder, self._cleanup, is_quick=plan.is_quick)
+        if plan.wants("held"):
+            size = SOME_HELD if plan.is_quick else MANY_HELD
+            cores = self._load_core, self._server_core
+            self._report["held"] = HeldBench(self._stage, self._lane, size, cores).run()
         return self._report
 
     def _measure_audience(self) -> None:
@@ -391,6 +399,9 @@ def main(arguments: Sequence[str]) -> int:
     if "window" in report:
         report["failures"] += judge_windows(report["window"], is_quick=plan.is_quick)
         table = "\n".join([table, *render_windows(report["window"])])
+    if "held" in report:
+        report["failures"] += judge_held(report["held"], is_quick=plan.is_quick)
+        table = "\n".join([table, *render_held(report["held"])])
     return deliver(report, table, path)
 
 

@@ -145,10 +145,10 @@ def test_crowd_is_spread(held: HeldChecks, clockwork: Clockwork) -> None:
     """A crowd is looked at evenly within the spread, some in each step, so that no other check waits for long."""
     hold(held, MANY)
     held.wake("demo", ["p"])
-    assert clockwork.run() == pytest.approx(SPREAD_S, rel=0.05)
+    assert clockwork.run() == pytest.approx(SPREAD_S, rel=0.1)
     assert max(clockwork.steps) <= MANY * STEP_S / SPREAD_S + 1
     half = sum(at <= 100.0 + SPREAD_S / 2 for at, _ in clockwork.judged)
-    assert half == pytest.approx(MANY / 2, rel=0.05)
+    assert half == pytest.approx(MANY / 2, rel=0.1)
 
 
 def test_late_loop_makes_up_for_it(held: HeldChecks, clockwork: Clockwork) -> None:
@@ -158,7 +158,7 @@ def test_late_loop_makes_up_for_it(held: HeldChecks, clockwork: Clockwork) -> No
     clockwork.turn()
     clockwork.turn(late_s=0.004)
     clockwork.turn(late_s=1.0)
-    assert clockwork.steps == [LEAST_A_STEP, pytest.approx(MANY * 0.006 / SPREAD_S, abs=1), MOST_A_STEP]
+    assert clockwork.steps == [LEAST_A_STEP, pytest.approx(MANY * 0.005 / SPREAD_S, abs=1), MOST_A_STEP]
 
 
 def test_further_changes_put_nobody_off(held: HeldChecks, clockwork: Clockwork) -> None:

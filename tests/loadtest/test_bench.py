@@ -75,6 +75,8 @@ def test_a_quick_run_measures_everything(tmp_path: Path) -> None:
     window = report["window"]
     assert (window["crowd"]["told"], window["faults"]["promoted_replica"]["told"]) == (200, 200)
     assert (window["made_up"]["told"], window["made_up"]["proven_told"]) == (0, 50)
+    held = report["held"]
+    assert (held["devices"], len(held["rounds"]), held["rounds"][0]["wrong"]) == (500, 1, 0)
     assert report["ofrep"]["switches"] == 100
     assert report["ofrep"]["processor_us"].keys() == {"check", "unchanged", "whole"}
     assert report["ofrep"]["ratio"] > 0
