@@ -37,14 +37,14 @@ async def test_everything_appears(client: Redis, publish: Publish, seal_document
     """Document, index, log and head are there after one step, and the hint is told."""
     pubsub = client.pubsub()
     await pubsub.subscribe("gw:{demo}:changed")
-    assert (await pubsub.get_message(timeout=5))["type"] == "subscribe"
+    assert (await pubsub.get_message(timeout=30))["type"] == "subscribe"
     assert await publish("p1", FIRST, NOWHERE) == Published()
     assert await client.get("gw:{demo}:doc:program:p1") == seal_document("p1", FIRST).envelope
     assert await client.hgetall("gw:{demo}:index") == {b"program:p1": b"1-1"}
     assert await client.xrange("gw:{demo}:log") == [(b"1-1", {b"kind": b"program", b"id": b"p1"})]
     head = await client.hgetall("gw:{demo}:head")
     assert (head[b"epoch"], head[b"revision"]) == (b"1", b"1")
-    assert (await pubsub.get_message(timeout=5))["data"] == b"1-1"
+    assert (await pubsub.get_message(timeout=30))["data"] == b"1-1"
     await pubsub.aclose()
 
 
@@ -100,7 +100,7 @@ async def test_restore_brings_everything_back(
     await client.flushall()
     pubsub = client.pubsub()
     await pubsub.subscribe("gw:{demo}:changed")
-    await pubsub.get_message(timeout=5)
+    await pubsub.get_message(timeout=30)
     documents = [seal_document("p1", Position(1, 1)), seal_document("p2", Position(1, 2))]
     assert await sender.restore(documents, Position(1, 2), sign_head(Position(1, 2))) == Published()
     assert await read_everything(client) == before

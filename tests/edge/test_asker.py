@@ -16,7 +16,7 @@ from channel import Position, Silences, Windows, connect
 from cli.embedded import PrivateRedis
 from edge import asker as asker_module
 from edge.answer import Unanswered, Workspace
-from edge.asker import DEADLINE_S, Asker, Desk
+from edge.asker import DEADLINE_S, PATIENCE_S, Asker, Desk
 from edge.journal import Journal, JournalKeeper
 from edge.ledger import JOURNAL_FILE, Ledger, LedgerReader
 from edge.metrics import Counters
@@ -40,13 +40,13 @@ class Shop:
     def __init__(self, folder: Path, url: str) -> None:
         self.counters = Counters()
         self.workspace = Workspace(WORKSPACE, {3: ROOT_BYTES})
-        windows = Windows(connect(url, 1), WORKSPACE, Silences(settle_s=0))
+        windows = Windows(connect(url, 30), WORKSPACE, Silences(settle_s=0))
         self.journal = JournalKeeper(folder / JOURNAL_FILE)
         self.steward = Steward(WORKSPACE, "host-a", windows, Ledger(folder), self.journal)
         self.desk = Desk(
             self.workspace,
             "host-a",
-            Windows(connect(url, 1), WORKSPACE),
+            Windows(connect(url, 30), WORKSPACE),
             Journal(folder / JOURNAL_FILE),
             LedgerReader(folder),
             KEYS,
@@ -100,6 +100,7 @@ class Shop:
 async def shop(tmp_path: Path, redis_server: PrivateRedis, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Shop]:
     """A host with a window for two, whose checks have time: the machine may be slow."""
     monkeypatch.setattr(asker_module, "DEADLINE_S", 30.0)
+    monkeypatch.setattr(asker_module, "PATIENCE_S", 30.0)
     shop = Shop(tmp_path, redis_server.url)
     shop.publish(make_window(FIRST, 2))
     await shop.open()
@@ -175,6 +176,7 @@ async def test_redis_that_hangs_costs_one_wait(
     """Who meets a Redis that has stopped is answered after the deadline, and those who come later at once."""
     assert await shop.check("d-1") == ["2.0"]
     monkeypatch.setattr(asker_module, "DEADLINE_S", DEADLINE_S)
+    monkeypatch.setattr(asker_module, "PATIENCE_S", PATIENCE_S)
     assert redis_server.pid is not None
     os.kill(redis_server.pid, signal.SIGSTOP)
     try:
@@ -254,7 +256,7 @@ async def test_too_many_wait(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Non
     assert not second.done()
     await asyncio.gather(first, second)
     assert shop.counters.window_expired == 1
-    await asyncio.wait_for(shop.start("d-3"), 5)
+    await asyncio.wait_for(shop.start("d-3"), 30)
 
 
 async def test_shut_journal_asks_nobody(shop: Shop) -> None:

@@ -111,7 +111,7 @@ async def test_emptied_redis_gets_the_same_bytes(desk: Desk, client: Any, feed: 
     await client.flushall()
     pubsub = client.pubsub()
     await pubsub.subscribe("gw:{demo}:changed")
-    await pubsub.get_message(timeout=5)
+    await pubsub.get_message(timeout=30)
     await desk.writer.settle(NOW)
     assert (await feed.index(), await feed.fetch(names), (await feed.read_head()).position) == before
     assert await pubsub.get_message(timeout=0.05) is None
