@@ -301,6 +301,12 @@ def live(street: Street) -> None:
     street.check(
         name("device-of-refused"), name("refused"), **prove(name("refused-by-proof"), BackEnd(kid=BACK_END.kid))
     )
+    waiting = {
+        "workspace": "demo",
+        "device": {"id": name("held"), "platform": "ios"},
+        "programs": {"2021000000000404": ""},
+    }
+    assert [status for status, _ in street.ask_all("/v1/check", waiting, Prefer="wait=1")] == [200, 200]
     report(street)
     ask_badly(street)
     look_at_devices(street)

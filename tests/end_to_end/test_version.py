@@ -1,5 +1,6 @@
 """One version up and one down, with real processes of both: the next one is this code with its numbers raised."""
 
+import compileall
 import re
 import shutil
 import tomllib
@@ -12,7 +13,7 @@ import pytest
 
 from edge.cache import FILE_NAME
 from publisher import schema
-from tests.end_to_end.town import PROGRAM, ROOT, Host, Server, Town, eventually, run_graywave
+from tests.end_to_end.town import PROGRAM, ROOT, Host, Server, Town, eventually, is_running, run_graywave
 from tests.faults.stream import Outcome, stream
 
 PACKAGES = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]["packages"]
@@ -51,18 +52,21 @@ def raise_schema(code: Path) -> None:
     path.write_text(text + step, "utf-8")
 
 
-@pytest.fixture
-def code(tmp_path: Path) -> Path:
-    """A copy of this version's code, in which the next one may be put."""
-    return copy_code(tmp_path / "code")
-
-
-def copy_code(folder: Path, *changes: Callable[[Path], None]) -> Path:
-    """Copies the code, and makes it the next version's by some changes."""
+@pytest.fixture(scope="module")
+def now(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of this version's code, compiled once for the many processes of it and of what is made of it."""
+    folder = tmp_path_factory.mktemp("now")
     for name in PACKAGES:
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for make_next in changes:
-        make_next(folder)
+    assert compileall.compile_dir(folder, quiet=1)
+    return folder
+
+
+def make_next(now: Path, folder: Path, *changes: Callable[[Path], None]) -> Path:
+    """Copies the code, with what is compiled of it, and changes it."""
+    shutil.copytree(now, folder)
+    for each in changes:
+        each(folder)
     return folder
 
 
@@ -117,14 +121,17 @@ def read_refused(host: Host) -> Any:
     return host.read_status()["workspaces"]["hand"]["refused"]
 
 
-def reload(village: Village, name: str) -> None:
-    """Brings the code that lies there now to a host."""
+def reload(village: Village, name: str, host: Host) -> None:
+    """Brings the code that lies there now to a host; returns when the old processes have left."""
+    before = host.list_pids()[1:]
     done = run_graywave("edge", "reload", "--data", village.folder / name)
     assert (done.returncode, done.stdout) == (0, "reloaded\n"), done.stderr
+    eventually(lambda: not any(map(is_running, before)))
 
 
-def test_documents_of_a_newer_format(village: Village, code: Path) -> None:
+def test_documents_of_a_newer_format(village: Village, now: Path, tmp_path: Path) -> None:
     """An edge names them and keeps the last good one; the next version takes them at once; back go publishers first."""
+    code = make_next(now, tmp_path / "code")
     with village.start_host("edge", code) as host:
         eventually(lambda: host.is_current() and is_told(host, "1.0.0.0"))
         with ask_all_the_time(host, {"1.0.0.0", "2.0.0.0"}):
@@ -133,7 +140,7 @@ def test_documents_of_a_newer_format(village: Village, code: Path) -> None:
             assert (refused["kind"], refused["id"], "$.format" in refused["reason"]) == ("program", PROGRAM, True)
             assert is_told(host, "1.0.0.0")
             raise_formats(code)
-            reload(village, "edge")
+            reload(village, "edge", host)
             eventually(lambda: is_told(host, "2.0.0.0"))
             eventually(lambda: read_refused(host) == [])
         # Downwards: first what only the newer version understands is published for the older one again.
@@ -142,7 +149,7 @@ def test_documents_of_a_newer_format(village: Village, code: Path) -> None:
             eventually(lambda: is_told(host, "3.0.0.0"))
         with ask_all_the_time(host, {"3.0.0.0", "4.0.0.0"}):
             copy_back(code)
-            reload(village, "edge")
+            reload(village, "edge", host)
             village.publish("4.0.0.0")
             eventually(lambda: is_told(host, "4.0.0.0"))
             assert read_refused(host) == []
@@ -154,15 +161,15 @@ def copy_back(code: Path) -> None:
         shutil.copy(ROOT / name, code / name)
 
 
-def test_edge_db_of_another_layout(village: Village, tmp_path: Path) -> None:
+def test_edge_db_of_another_layout(village: Village, now: Path, tmp_path: Path) -> None:
     """On one data folder each version goes on with a file of its own; the other host answers while one is restarted."""
-    later = copy_code(tmp_path / "later", raise_layout, raise_formats)
+    later = make_next(now, tmp_path / "later", raise_layout, raise_formats)
     data = village.folder / "edge"
-    with village.start_host("other", ROOT) as other:
+    with village.start_host("other", now) as other:
         eventually(lambda: other.is_current() and is_told(other, "1.0.0.0"))
         allowed = {"1.0.0.0"}
         with ask_all_the_time(other, allowed):
-            for number, version in enumerate((ROOT, later, ROOT)):
+            for number, version in enumerate((now, later, now)):
                 with village.start_host("edge", version) as host:
                     eventually(host.is_current)
                     with ask_all_the_time(host, allowed):
@@ -176,13 +183,13 @@ def test_edge_db_of_another_layout(village: Village, tmp_path: Path) -> None:
             eventually(lambda: is_told(other, newest))
 
 
-def test_store_of_a_newer_schema(tmp_path: Path) -> None:
+def test_store_of_a_newer_schema(now: Path, tmp_path: Path) -> None:
     """The next version brings a publisher's store over, and goes on; this one refuses it then, and changes nothing."""
     town = Town(tmp_path / "town")
     try:
         town.publish("1.0.0.0")
         assert town.publisher.end() == 0
-        later = copy_code(tmp_path / "later", raise_schema)
+        later = make_next(now, tmp_path / "later", raise_schema)
         with Server(["publisher"], town.set_publisher(), tmp_path / "later.log", later) as publisher:
             town.address = publisher.find(r"publishing workspace demo at http://(\S+)")
             town.publish("2.0.0.0")
