@@ -2,11 +2,11 @@
 
     scripts/bench [--json FILE] [--rounds N] [--seconds N] [--only SECTION]... [--quick]
 
-Eight sections: `cost` (processor time a check, four servers side by side), `answers` (compared with the oracle),
+Nine sections: `cost` (processor time a check, four servers side by side), `answers` (compared with the oracle),
 `load`, `change`, `audience` (what a whitelist of ten million costs), `ofrep` (what asking for switches costs),
-`window` (200,000 devices ask for 10,000 places, and workers and Redis die meanwhile), and `held` (15,000 devices wait
-for news). Exit status: 0 every promise is kept, 1 one is broken, 2 wrong arguments, 3 the machine lacks something,
-4 the measurement itself failed.
+`window` (200,000 devices ask for 10,000 places, and workers and Redis die meanwhile), `held` (15,000 devices wait for
+news), and `overload` (more than a worker can do, and hostile crowds). Exit status: 0 every promise is kept, 1 one is
+broken, 2 wrong arguments, 3 the machine lacks something, 4 the measurement itself failed.
 """
 
 import argparse
@@ -43,6 +43,8 @@ from loadtest.nginx import DEBIAN, find_worker, start_nginx
 from loadtest.ofrep import FULL as MANY_SWITCHES
 from loadtest.ofrep import QUICK as SOME_SWITCHES
 from loadtest.ofrep import SwitchBench
+from loadtest.overload import FULL as FULL_LOAD
+from loadtest.overload import SMALL, OverloadBench, judge_overload, render_overload
 from loadtest.population import WORKSPACE, Population, measure_population, merge_questions
 from loadtest.process import Server, await_port, find_tool, pick_cores, pick_port
 from loadtest.program import make_document, make_documents, name_program
@@ -65,7 +67,7 @@ from loadtest.wrk import Supply
 
 Json = dict[str, Any]
 
-SECTIONS = ("cost", "answers", "load", "change", "audience", "ofrep", "window", "held")
+SECTIONS = ("cost", "answers", "load", "change", "audience", "ofrep", "window", "held", "overload")
 SEED = 20_261_120
 # How many programs are published, step by step.
 FEW, USUAL, MANY = 100, 1_000, 10_000
@@ -166,12 +168,7 @@ class Bench:
         if plan.wants("change"):
             self._grow(FEW)
             self._measure_changes()
-        if plan.wants("cost", "answers"):
-            self._grow(plan.usual)
-            self._measure_usual()
-        if plan.wants("ofrep"):
-            self._grow(plan.usual)
-            self._measure_switches()
+        self._measure_at_usual()
         if plan.wants("load", "change"):
             self._grow(plan.many)
         if plan.wants("load"):
@@ -187,6 +184,18 @@ class Bench:
             cores = self._load_core, self._server_core
             self._report["held"] = HeldBench(self._stage, self._lane, size, cores).run()
         return self._report
+
+    def _measure_at_usual(self) -> None:
+        """What is measured among the usual number of programs."""
+        measurements = {
+            ("cost", "answers"): self._measure_usual,
+            ("ofrep",): self._measure_switches,
+            ("overload",): self._measure_overload,
+        }
+        for sections, measure_them in measurements.items():
+            if self._plan.wants(*sections):
+                self._grow(self._plan.usual)
+                measure_them()
 
     def _measure_audience(self) -> None:
         folder = self._folder / "audiences"
@@ -205,6 +214,14 @@ class Bench:
         cores, size = (self._load_core, self._server_core), SOME_SWITCHES if self._plan.is_quick else MANY_SWITCHES
         bench = SwitchBench(self._stage, self._lane, supply, folder, size, cores)
         self._report["ofrep"] = bench.run(self._plan.rounds, self._plan.seconds)
+
+    def _measure_overload(self) -> None:
+        folder = self._folder / "crowd"
+        folder.mkdir()
+        supply = Supply(Population(make_documents(self._published, SEED), SEED), folder)
+        cores, size = (self._load_core, self._server_core), SMALL if self._plan.is_quick else FULL_LOAD
+        bench = OverloadBench(self._stage, supply, folder, size, cores, self._cores)
+        self._report["overload"] = bench.run()
 
     def _grow(self, programs: int) -> None:
         """Publishes what is missing to so many programs, and waits until the lane's edge has them."""
@@ -374,7 +391,11 @@ def measure(plan: Plan) -> Json:
         LoadtestError: the machine lacks something, a server failed, or a measurement.
     """
     for tool in (
-        ["wrk", "nginx"] if plan.wants("cost") else ["wrk"] if plan.wants("audience", "ofrep", "window") else []
+        ["wrk", "nginx"]
+        if plan.wants("cost")
+        else ["wrk"]
+        if plan.wants("audience", "ofrep", "window", "overload")
+        else []
     ):
         find_tool(DEBIAN, tool)
     with ExitStack() as cleanup:
@@ -402,6 +423,9 @@ def main(arguments: Sequence[str]) -> int:
     if "held" in report:
         report["failures"] += judge_held(report["held"], is_quick=plan.is_quick)
         table = "\n".join([table, *render_held(report["held"])])
+    if "overload" in report:
+        report["failures"] += judge_overload(report["overload"], is_quick=plan.is_quick)
+        table = "\n".join([table, *render_overload(report["overload"])])
     return deliver(report, table, path)
 
 

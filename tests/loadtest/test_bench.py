@@ -80,6 +80,10 @@ def test_a_quick_run_measures_everything(tmp_path: Path) -> None:
     assert report["ofrep"]["switches"] == 100
     assert report["ofrep"]["processor_us"].keys() == {"check", "unchanged", "whole"}
     assert report["ofrep"]["ratio"] > 0
+    overload = report["overload"]
+    assert overload["above"]["saturation"] > 0
+    assert overload["mix"]["fates"].keys() == {"one", "many_interactive", "many_background"}
+    assert overload["crowds"]["kept"].keys() == {"slow", "idle", "bodies", "flood"}
     assert "ratio      lane/nginx" in done.stdout
     assert find_processes(tmp_path) == []
     assert [path.name for path in tmp_path.iterdir()] == ["report.json"]
@@ -106,9 +110,8 @@ def test_a_run_that_hangs_is_ended() -> None:
     """After MAX_RUN_S the bench ends what it has started and itself, though every exception is swallowed."""
     code = (
         "import time, contextlib, loadtest.bench as bench\n"
-        "bench.MAX_RUN_S = 1\n"
         "with contextlib.ExitStack() as cleanup:\n"
-        "    bench.end_on_signals(cleanup)\n"
+        "    bench.end_on_signals(cleanup, 1)\n"
         "    cleanup.callback(print, 'servers ended', flush=True)\n"
         "    while True:\n"
         "        with contextlib.suppress(BaseException):\n"
