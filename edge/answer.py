@@ -3,7 +3,7 @@
 An entry is immutable and replaced whole. Nothing between looking the programs up and returning the bytes may await.
 """
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from typing import NamedTuple
 
 import orjson
@@ -100,7 +100,7 @@ def _encode_updates(program: CompiledProgram, document: Program) -> Iterable[tup
         if not offers.remove:
             raise DocumentError("$.offers.remove", "expected an offer for the take-down, got none")
         removal = {"program": program.id, "action": "remove", "offer": offers.remove}
-        yield ("", Reason.REMOVE), Update(orjson.dumps(removal), {})
+        yield ("", Reason.REMOVE), Update(_dump(removal), {})
         return
     for release, told in zip(program.releases, document.releases, strict=True):
         if told.state == "live":
@@ -144,7 +144,12 @@ def _encode_with_transfers(head: dict[str, object], package: Package, base: int)
     full = [transfer for transfer in package.transfers if not transfer.base]
     transfers = [_tell_transfer(transfer) for transfer in (*deltas, *full)]
     sealed = {"key": package.key} if package.key else {}
-    return orjson.dumps(head | {"transfers": transfers, "extra": package.extra} | sealed)
+    return _dump(head | {"transfers": transfers, "extra": package.extra} | sealed)
+
+
+def _dump(value: object) -> bytes:
+    """JSON that stays, in as many bytes as it has: orjson gives each text a buffer of at least 8 KB, and keeps it."""
+    return bytes(memoryview(orjson.dumps(value)))
 
 
 def _tell_transfer(transfer: Transfer) -> dict[str, object]:
@@ -202,12 +207,15 @@ class Unanswered(Struct, frozen=True, gc=False):
 class Workspace:
     """One workspace as a worker holds it: its entries by program id, and what its answers begin with.
 
+    `owed` are the programs that lie in edge.db and have no entry yet: whoever asks for one first has it made then.
+
     Args:
         name: as devices call it.
         roots: the root documents that are known, by their numbers, one at least.
     """
 
     __slots__ = (
+        "_bring",
         "_idle",
         "_mark",
         "_prefix",
@@ -215,6 +223,7 @@ class Workspace:
         "around_proven",
         "entries",
         "name",
+        "owed",
         "position",
         "root",
         "roots",
@@ -226,6 +235,8 @@ class Workspace:
     def __init__(self, name: str, roots: Mapping[int, bytes]) -> None:
         self.name = name
         self.entries: dict[str, Entry] = {}
+        self.owed: set[str] = set()
+        self._bring: Callable[[Iterable[str]], None] = _bring_nothing
         self.shelf = Shelf()
         self.position = NOWHERE
         self.around = NOTHING_KNOWN
@@ -268,6 +279,25 @@ class Workspace:
         if fresh:
             self.switches = Board({**sets, **fresh}, self._mark)
 
+    def __contains__(self, program: object) -> bool:
+        return program in self.entries or program in self.owed
+
+    def owe(self, programs: Iterable[str], bring: Callable[[Iterable[str]], None]) -> None:
+        """Says which programs there are that have no entry yet.
+
+        Args:
+            programs: their ids.
+            bring: makes the entries of some of them, and settles each; raises RefusedError where it cannot be read.
+        """
+        self.owed, self._bring = set(programs), bring
+
+    def settle(self, program: str, entry: Entry | None) -> None:
+        """Takes the entry of a program that was owed; None for one whose document is no good."""
+        self.owed.discard(program)
+        if entry is not None:
+            self.shelf.replace({}, entry.packages)
+            self.entries[program] = entry
+
     def has_newer(self, program: str, entry: Entry) -> bool:
         """Says whether a program's entry is newer than this one: then this one comes from an older source."""
         held = self.entries.get(program)
@@ -279,6 +309,7 @@ class Workspace:
             held = self.entries.get(program)
             self.shelf.replace(held.packages if held else {}, entry.packages)
         self.entries.update(changed)
+        self.owed.difference_update(changed)
         self.position = position
         self._prefix = b'{"revision":%d,"root":%d,"poll_after":' % (position.revision, self.root)
         self._idle: dict[int, bytes] = {}
@@ -304,8 +335,10 @@ class Workspace:
             can_wait: False for an answer now, where what would have to be asked has no place.
 
         Raises:
-            RefusedError: `bad_field`, an installed version that is none.
+            RefusedError: `bad_field`, an installed version that is none; `no_ruleset`, a program that cannot be read.
         """
+        if self.owed:  # for some seconds after a start
+            self._bring(self.owed.intersection(question.programs))
         device, entries = question.device, self.entries
         around = self.around_proven if is_proven else self.around
         if trials:
@@ -362,6 +395,10 @@ class Workspace:
             self._idle.clear()
         answer = self._idle[poll_after] = self._encode(poll_after, [], [])
         return answer
+
+
+def _bring_nothing(programs: Iterable[str]) -> None:
+    """What a workspace does that is owed nothing."""
 
 
 def _make_ask(release: CompiledRelease | None, device: Device) -> Ask:

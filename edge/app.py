@@ -430,7 +430,7 @@ async def _report(request: web.Request) -> web.Response:
 
 def _count_report(request: web.Request, rules: Rules, body: bytes) -> web.Response:
     report = parse_report(body)
-    programs = rules.find_workspace(report.workspace).entries
+    programs = rules.find_workspace(report.workspace)
     rules.counters.reports += 1
     events = request.app[_SEEN].admit(report)
     request.app[_OUTBOX].add(find_stays(report, events, programs))
@@ -483,6 +483,8 @@ def _send_package(request: web.Request) -> FileAnswer:
             rules.counters.files += 1
             fields = {"Cache-Control": IMMUTABLE, "Content-Type": TAR, "Content-Encoding": coded.coding, "Vary": VARY}
             return FileAnswer(path, coded.digest, fields)
+    if any(workspace.owed for workspace in rules.workspaces.values()):
+        raise RefusedError("no_ruleset", "not all programs have been read since the start")
     raise RefusedError("not_found", f"no package {digest[:_SHOWN]!r} is here")
 
 

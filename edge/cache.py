@@ -123,6 +123,16 @@ class Batch(NamedTuple):
     is_whole: bool = True
 
 
+class Start(NamedTuple):
+    """What a worker that has nothing begins with: the documents of all kinds but one, and of that one which there are.
+
+    `late` are the ids of that kind's documents by workspace: they are read one by one, with `CacheReader.read_row`.
+    """
+
+    batch: Batch
+    late: dict[str, list[str]]
+
+
 class Cache:
     """The writer's side; there is one on a host, the syncer.
 
@@ -433,6 +443,31 @@ class CacheReader:
             _log.error("%s cannot be read: %s", self._path, error)
             return Batch([], {}, {}, after)
 
+    def read_start(self, kind: str) -> Start:
+        """Returns all that is there, but of one kind the names alone: what it has of them may take long to read."""
+        try:
+            self._open()
+            assert self._db is not None  # noqa: S101 - _open has raised otherwise
+            return _read_start(self._db, kind)
+        except FileNotFoundError:
+            return _NOTHING  # a new host: the syncer has not made it yet
+        except (OSError, sqlite3.Error) as error:
+            _log.error("%s cannot be read: %s", self._path, error)
+            return _NOTHING
+
+    def read_row(self, workspace: str, name: DocumentName) -> Row:
+        """Returns one document as it is now.
+
+        Raises:
+            CacheError, CacheDamageError: it is not there, or the file cannot be read.
+        """
+        query = f"SELECT {_COLUMNS} FROM document WHERE workspace = ? AND kind = ? AND id = ?"  # noqa: S608 - our own
+        with _using(self._path):
+            found = self._db and self._db.execute(query, (workspace, *name)).fetchone()
+        if not found:
+            raise CacheError(f"{self._path} has no {name} of {workspace} any more")
+        return _read_row(*found)
+
     def read_head(self, workspace: str) -> bytes:
         """Returns a workspace's signed head; empty where there is none, or the file is of an edge that kept none.
 
@@ -528,21 +563,54 @@ def _mark_damaged_rows(db: sqlite3.Connection) -> None:
         db.execute("UPDATE document SET epoch = 0, revision = 0 WHERE NOT fits(envelope, digest) AND epoch > 0")
 
 
-def _read_batch(db: sqlite3.Connection, after: int) -> Batch:
+_COLUMNS = "row, workspace, kind, id, envelope, digest"
+_NOTHING = Start(Batch([], {}, {}, 0), {})
+
+
+@contextmanager
+def _reading(db: sqlite3.Connection) -> Iterator[sqlite3.Cursor]:
+    """One moment of the file, whatever is written meanwhile."""
     with closing(db.cursor()) as cursor:
         cursor.execute("BEGIN")
         try:
-            if not cursor.execute("PRAGMA user_version").fetchone()[0]:
-                return Batch([], {}, {}, 0)  # the syncer is just making it
-            query = "SELECT row, workspace, kind, id, envelope, digest FROM document WHERE row > ? ORDER BY row LIMIT ?"
-            rows = [_read_row(*found) for found in cursor.execute(query, (after, PAGE))]
-            query = "SELECT workspace, epoch, revision FROM progress WHERE row > ?"
-            progress = {name: Position(*position) for name, *position in cursor.execute(query, (after,))}
-            is_whole = len(rows) < PAGE
-            last = _read_last_row(db) if is_whole else rows[-1].row
-            return Batch(rows, progress, _read_roots(cursor, after), last, is_whole)
+            yield cursor
         finally:
             cursor.execute("COMMIT")
+
+
+def _is_made(cursor: sqlite3.Cursor) -> bool:
+    """Whether the syncer is not just making the file."""
+    return bool(cursor.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _read_batch(db: sqlite3.Connection, after: int) -> Batch:
+    with _reading(db) as cursor:
+        if not _is_made(cursor):
+            return Batch([], {}, {}, 0)
+        query = f"SELECT {_COLUMNS} FROM document WHERE row > ? ORDER BY row LIMIT ?"  # noqa: S608 - our own columns
+        rows = [_read_row(*found) for found in cursor.execute(query, (after, PAGE))]
+        is_whole = len(rows) < PAGE
+        last = _read_last_row(db) if is_whole else rows[-1].row
+        return Batch(rows, _read_progress(cursor, after), _read_roots(cursor, after), last, is_whole)
+
+
+def _read_start(db: sqlite3.Connection, kind: str) -> Start:
+    with _reading(db) as cursor:
+        if not _is_made(cursor):
+            return _NOTHING
+        late: dict[str, list[str]] = defaultdict(list)
+        # The index alone answers it, so that no document is touched.
+        for workspace, id_ in cursor.execute("SELECT workspace, id FROM document WHERE kind = ?", (kind,)):
+            late[workspace].append(id_)
+        others = "SELECT rowid FROM document WHERE kind <> ?"
+        query = f"SELECT {_COLUMNS} FROM document WHERE rowid IN ({others}) ORDER BY row"  # noqa: S608 - as above
+        rows = [_read_row(*found) for found in cursor.execute(query, (kind,))]
+        return Start(Batch(rows, _read_progress(cursor, 0), _read_roots(cursor, 0), _read_last_row(db)), late)
+
+
+def _read_progress(cursor: sqlite3.Cursor, after: int) -> dict[str, Position]:
+    query = "SELECT workspace, epoch, revision FROM progress WHERE row > ?"
+    return {name: Position(*position) for name, *position in cursor.execute(query, (after,))}
 
 
 def _read_roots(cursor: sqlite3.Cursor, after: int) -> dict[str, dict[int, bytes]]:

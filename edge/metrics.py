@@ -71,7 +71,8 @@ class Counters:
 
     `downloaded` to `fell_back` count the events of reports by outcome; they and all others only grow, except:
     `connections` is how many are open now, `held` how many checks wait for news, `busy_percent` how busy the worker is;
-    `load_us` is how long loading took at the start, in microseconds;
+    `load_us` is how long it took at the start
+    until every program was compiled, in microseconds;
     `proof_keys_problem` is how many key files could not be read anew, `place_database_problem` 1 where its file could
     not; `broken_audiences` is how many hold nobody, because their key is unknown or their file cannot be used.
 

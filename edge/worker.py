@@ -8,14 +8,17 @@ import asyncio
 import contextlib
 import gc
 import logging
+import math
 import mmap
 import os
 import signal
 import socket
 import time
 from collections import defaultdict
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +37,7 @@ from edge.chain import Chain
 from edge.connection import DOWNLOAD_DEADLINE_S, Connections
 from edge.cors import Cors
 from edge.door import PULSE_S, Doors, Place
+from edge.errors import CacheError, RefusedError
 from edge.exchange import Rules
 from edge.head import HeadReader
 from edge.held import SHARE, SWITCH_TOPIC
@@ -56,6 +60,10 @@ from settings.key import read_keys
 
 # Documents compiled before the loop gets its turn: about 3 ms, which no check notices.
 SLICE = 20
+# How long a start compiles programs before it serves, in seconds: eight thousand are done by then. What is left is
+# compiled when it is asked for, or beside the loop's other work; what could not be read is tried again so often.
+FILL_S = 1.0
+FILL_AGAIN_S = 1.0
 # With each whole second of the clock, which rules and the Date of answers go by.
 TICK_S = 1.0
 # How long connections may take to end after a SIGTERM, and then what aiohttp still answers; both end within the time
@@ -102,6 +110,53 @@ class Follower:
             self._woken.clear()
             await self.catch_up()
 
+    async def load(self) -> None:
+        """Reads what is there at the start, but of programs the names alone: see `fill`."""
+        start = self._reader.read_start(PROGRAM)
+        changed: dict[str, _Changed] = defaultdict(_Changed)
+        await self._compile_all(start.batch.rows, changed)
+        for name, workspace in self._rules.workspaces.items():
+            workspace.owe(start.late.get(name, ()), partial(self._bring, workspace))
+        self._take_over(start.batch, changed)
+
+    async def fill(self, seconds: float = math.inf) -> bool:
+        """Compiles programs that were not read at the start, in slices, for so long; says whether none is left."""
+        until, problem = time.monotonic() + seconds, ""
+        for workspace in self._rules.workspaces.values():
+            programs = iter(list(workspace.owed))
+            while (some := list(islice(programs, SLICE))) and time.monotonic() < until:
+                for program in workspace.owed.intersection(some):
+                    try:
+                        self._bring(workspace, [program])
+                    except RefusedError as error:
+                        problem = problem or f"workspace {workspace.name}: {error}"
+                await asyncio.sleep(0)
+        if problem:
+            _log.error("%s", problem)  # the first of what may be very many
+        return not any(workspace.owed for workspace in self._rules.workspaces.values())
+
+    def _bring(self, workspace: Workspace, programs: Iterable[str]) -> None:
+        """Compiles programs of a workspace that were not read at the start.
+
+        Raises:
+            RefusedError: `no_ruleset`, one cannot be read now.
+        """
+        has_windows = False
+        for program in programs:
+            changed = _Changed()
+            try:
+                row = self._reader.read_row(workspace.name, DocumentName(PROGRAM, program))
+            except CacheError as error:
+                raise RefusedError("no_ruleset", f"the rules of {program!r} cannot be read now: {error}") from None
+            self._compile(row, changed)
+            entry = changed.programs.get(program)
+            workspace.settle(program, entry)
+            if entry is not None:
+                self._rules.counters.changes += 1
+                has_windows = has_windows or bool(entry.windows)
+        if has_windows:
+            self._note()
+
     async def catch_up(self) -> None:
         """Reads what is new, compiles it in slices, and applies it in one step."""
         changed: dict[str, _Changed] = defaultdict(_Changed)
@@ -113,9 +168,13 @@ class Follower:
             progress |= batch.progress
             roots |= batch.roots
             await self._compile_all(batch.rows, changed)
-        self._follow_roots(roots)
+        self._take_over(batch._replace(progress=progress, roots=roots), changed)
+
+    def _take_over(self, batch: Batch, changed: "dict[str, _Changed]") -> None:
+        """Applies a batch, whose documents are compiled, in one step."""
+        self._follow_roots(batch.roots)
         self._surround(changed)
-        self._apply(changed, progress)
+        self._apply(changed, batch.progress)
         self._last = self._rules.counters.cursor = batch.last
         self._note()
 
@@ -249,7 +308,7 @@ class Worker:
         # Ticking begins before loading, so that a long load is not taken for a hung worker.
         self._tick(follower, asker)
         tasks = [self._start(self._keep_ticking(follower, asker))]
-        await self._load(follower)
+        tasks.append(asyncio.create_task(self._finish_loading(follower, await self._load(follower))))
         runner = web.AppRunner(
             make_app(self._rules, self._settings, self._outbox),
             handler_cancellation=True,
@@ -280,13 +339,25 @@ class Worker:
         task.add_done_callback(lambda _: self._stop.set())
         return task
 
-    async def _load(self, follower: Follower) -> None:
-        """Loading makes nothing but objects that stay: the collector only loses time on them."""
+    async def _load(self, follower: Follower) -> float:
+        """Loads until every check can be answered; returns when it has begun.
+
+        Loading makes nothing but objects that stay: meanwhile the collector would only lose time on them.
+        """
         started = time.perf_counter()
         gc.disable()
-        await follower.catch_up()
+        await follower.load()
+        await follower.fill(FILL_S)
+        return started
+
+    async def _finish_loading(self, follower: Follower, started: float) -> None:
+        """Compiles the programs that are left."""
+        is_filled = await follower.fill()
         gc.freeze()
         gc.enable()
+        while not is_filled:
+            await asyncio.sleep(FILL_AGAIN_S)
+            is_filled = await follower.fill()
         self._counters.load_us = int((time.perf_counter() - started) * 1e6)
 
     def _heed_successor(self) -> None:

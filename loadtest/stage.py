@@ -58,7 +58,8 @@ class Edge:
         return _get_json(f"http://127.0.0.1:{self.admin}/status")
 
     def read_load_ms(self) -> float:
-        """Returns how long its worker took to load edge.db, in milliseconds, as the worker itself counted."""
+        """Returns how long its worker took to load all of edge.db, in milliseconds, as the worker itself counted."""
+        await_ready(lambda: bool(self.read_status()["workers"][0]["load_us"]), self.server)
         microseconds: int = self.read_status()["workers"][0]["load_us"]
         return round(microseconds / MILLI, 1)
 

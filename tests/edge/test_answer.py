@@ -1,5 +1,7 @@
 """Tests of edge/answer.py."""
 
+import tracemalloc
+from collections.abc import Iterable
 from typing import Any
 
 import orjson
@@ -10,7 +12,7 @@ from edge import answer as answer_module
 from edge.answer import Workspace, compile_entry, is_idle
 from edge.errors import RefusedError
 from edge.question import parse_question
-from ruleset import DEFAULT_POLL_AFTER_S, DocumentError, parse_program, spread_poll
+from ruleset import DEFAULT_POLL_AFTER_S, DocumentError, Sheet, parse_program, spread_poll
 from tests.edge.press import (
     NOW,
     OTHER_PROGRAM,
@@ -199,6 +201,41 @@ def test_packages_follow_their_programs() -> None:
 def test_new_workspace_stands_nowhere() -> None:
     """Before anything has come a workspace stands at NOWHERE itself: that is how a check finds out."""
     assert Workspace(WORKSPACE, {3: ROOT_BYTES}).position is NOWHERE
+
+
+def test_encoded_updates_take_no_more_memory_than_their_bytes() -> None:
+    """What is encoded stays for as long as the program does: its buffer must not."""
+    document = parse_program(orjson.dumps(make_document()))
+    sheet = Sheet()
+    compile_entry(document, sheet)
+    tracemalloc.start()
+    kept = [compile_entry(document, sheet) for _ in range(20)]
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held / len(kept) < 3_000
+
+
+def test_programs_that_are_owed() -> None:
+    """Those that a question names are brought before it is answered; each once, and none that is there."""
+    workspace = make_workspace(make_document())
+    asked: list[set[str]] = []
+
+    def bring(programs: Iterable[str]) -> None:
+        asked.append(set(programs))
+        for program in asked[-1]:
+            workspace.settle(program, make_entry(program=program) if program == OTHER_PROGRAM else None)
+
+    workspace.owe([OTHER_PROGRAM, "2021000000000003", "2021000000000004"], bring)
+    told = ask(workspace, **{PROGRAM: "", OTHER_PROGRAM: "", "2021000000000003": ""})
+    assert ([one["program"] for one in told["updates"]], told["unknown"]) == (
+        [PROGRAM, OTHER_PROGRAM],
+        ["2021000000000003"],
+    )
+    assert (asked, workspace.owed) == ([{OTHER_PROGRAM, "2021000000000003"}], {"2021000000000004"})
+    workspace.apply({"2021000000000004": make_entry(program="2021000000000004")}, Position(1, 9))
+    assert workspace.owed == set()
+    ask(workspace, **{OTHER_PROGRAM: ""})
+    assert len(asked) == 1
 
 
 def test_newer_entry_is_known() -> None:

@@ -15,9 +15,9 @@ import pytest
 
 from channel import NOWHERE, DocumentName, Position
 from edge import cache as cache_module
-from edge.cache import FILE_NAME, Batch, Cache, CacheReader, Refusal
+from edge.cache import FILE_NAME, Batch, Cache, CacheReader, Refusal, Start
 from edge.errors import CacheError
-from tests.edge.press import OTHER_PROGRAM, PROGRAM, WORKSPACE, make_row
+from tests.edge.press import OTHER_PROGRAM, PROGRAM, WORKSPACE, make_audience, make_audience_row, make_row
 from tests.end_to_end.town import ROOT
 
 NAME = DocumentName("program", PROGRAM)
@@ -404,3 +404,45 @@ def test_file_is_nobody_elses_to_read(cache: Cache, tmp_path: Path) -> None:
     cache.write(WORKSPACE, [make_row()], [], Position(1, 1))
     modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
     assert modes == {FILE_NAME: 0o600, f"{FILE_NAME}-wal": 0o600, f"{FILE_NAME}-shm": 0o600}
+
+
+def test_start_names_what_is_read_later(cache: Cache, tmp_path: Path) -> None:
+    """Of one kind the start has the names alone, by workspace; of all others it has the documents."""
+    audience = make_audience_row(make_audience(patterns=["t-*"]))
+    cache.write(WORKSPACE, [make_row(), audience], [], Position(1, 2))
+    cache.write("shop", [make_row(program=OTHER_PROGRAM)], [], Position(2, 1))
+    cache.write_roots(WORKSPACE, {3: b"three"})
+    reader = CacheReader(tmp_path)
+    batch, late = reader.read_start("program")
+    assert late == {WORKSPACE: [PROGRAM], "shop": [OTHER_PROGRAM]}
+    assert [(row.name, row.envelope) for row in batch.rows] == [(audience.name, audience.envelope)]
+    assert batch[1:] == reader.read(0)[1:]
+    reader.close()
+
+
+def test_start_of_a_new_host(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Where there is no file, or none that can be read, or one that is just being made, there is nothing."""
+    nothing = Start(Batch([], {}, {}, 0), {})
+    assert CacheReader(tmp_path).read_start("program") == nothing
+    assert caplog.text == ""
+    (tmp_path / FILE_NAME).touch()
+    assert CacheReader(tmp_path).read_start("program") == nothing
+    (tmp_path / FILE_NAME).write_bytes(b"noise" * 1_000)
+    assert CacheReader(tmp_path).read_start("program") == nothing
+    assert "cannot be read" in caplog.text
+
+
+def test_one_row(cache: Cache, tmp_path: Path) -> None:
+    """One document is read as it is now; one that is not there, or no file at all, is an error."""
+    row = make_row()
+    cache.write(WORKSPACE, [row], [], Position(1, 1))
+    reader = CacheReader(tmp_path)
+    with pytest.raises(CacheError, match="has no program:"):
+        reader.read_row(WORKSPACE, row.name)  # nothing is open yet
+    reader.read_start("program")
+    assert reader.read_row(WORKSPACE, row.name).envelope == row.envelope
+    with pytest.raises(CacheError, match="of shop any more"):
+        reader.read_row("shop", row.name)
+    cache._db.execute("UPDATE document SET digest = x'00'")
+    assert reader.read_row(WORKSPACE, row.name).envelope is None
+    reader.close()

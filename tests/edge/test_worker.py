@@ -21,7 +21,7 @@ from edge.atlas import Atlas
 from edge.audience import Opener
 from edge.cache import FILE_NAME, Cache, CacheReader, Document
 from edge.door import Place
-from edge.errors import FloodError
+from edge.errors import FloodError, RefusedError
 from edge.exchange import Rules
 from edge.held import SWITCH_TOPIC, HeldCheck, Topic
 from edge.listener import bind
@@ -35,6 +35,7 @@ from ruleset import Device
 from tests.edge.cartographer import BONN, IN_HANGZHOU, write_database
 from tests.edge.press import (
     FINGERPRINT_KEY,
+    NOW,
     OTHER_PROGRAM,
     PATIENCE_S,
     PROGRAM,
@@ -287,6 +288,102 @@ async def test_held_checks_are_woken_by_what_concerns_them(
     audiences = change.name.kind == "audience"
     woken = {each for each, check in checks.items() if check.is_due}
     assert woken == {topic, *([SWITCH_TOPIC] if audiences else [])}
+
+
+async def test_programs_are_compiled_when_they_are_asked_for(
+    cache: Cache, follower: Follower, rules: Rules, noted: list[int]
+) -> None:
+    """After a start every program is known and answered right at once; the others wait until there is time."""
+    rows = [make_row("1.0.0.0", 1), make_row("2.0.0.0", 2, OTHER_PROGRAM)]
+    cache.write(WORKSPACE, rows, [], Position(1, 2))
+    cache.write("shop", [make_row()], [], Position(1, 1))
+    await follower.load()
+    workspace = rules.workspaces[WORKSPACE]
+    assert (workspace.entries, workspace.owed, workspace.position) == ({}, {PROGRAM, OTHER_PROGRAM}, Position(1, 2))
+    assert (rules.counters.cursor, noted) == (cache.read_last_row(), [cache.read_last_row()])
+    assert tell_version(rules) == "1.0.0.0"
+    assert (workspace.entries.keys(), workspace.owed) == ({PROGRAM}, {OTHER_PROGRAM})
+    assert (PROGRAM in workspace, OTHER_PROGRAM in workspace, "none" in workspace) == (True, True, False)
+    assert not await follower.fill(-1)
+    assert await follower.fill()
+    assert (workspace.entries.keys(), workspace.owed) == ({PROGRAM, OTHER_PROGRAM}, set())
+    assert (tell_version(rules, OTHER_PROGRAM), rules.counters.changes) == ("2.0.0.0", 2)
+
+
+async def test_start_brings_all_other_kinds(cache: Cache, follower: Follower, rules: Rules) -> None:
+    """Switches, audiences and roots are there before anything is answered."""
+    await publish_switches(cache, 2, a={})
+    cache.write(WORKSPACE, [make_audience_row(make_audience(patterns=["t-*"]))], [], Position(1, 3))
+    cache.write_roots(WORKSPACE, {3: ROOT_BYTES, 4: b"four"})
+    await follower.load()
+    workspace = rules.workspaces[WORKSPACE]
+    assert (set(workspace.switches.sets), set(workspace.around.audiences), workspace.root) == ({"app"}, {"qa"}, 4)
+
+
+async def test_change_of_a_program_that_waits(cache: Cache, follower: Follower, rules: Rules) -> None:
+    """What is published after the start is applied as ever, and nothing older comes after it."""
+    cache.write(WORKSPACE, [make_row("1.0.0.0", 1)], [], Position(1, 1))
+    await follower.load()
+    cache.write(WORKSPACE, [make_row("2.0.0.0", 2)], [], Position(1, 2))
+    await follower.catch_up()
+    assert rules.workspaces[WORKSPACE].owed == set()
+    assert await follower.fill()
+    assert tell_version(rules) == "2.0.0.0"
+
+
+async def test_program_that_waits_is_answered_as_it_is_now(cache: Cache, follower: Follower, rules: Rules) -> None:
+    """A program that has changed before it was asked for is answered by what lies there now."""
+    cache.write(WORKSPACE, [make_row("1.0.0.0", 1)], [], Position(1, 1))
+    await follower.load()
+    cache.write(WORKSPACE, [make_row("2.0.0.0", 2)], [], Position(1, 2))
+    assert tell_version(rules) == "2.0.0.0"
+    await follower.catch_up()
+    assert (tell_version(rules), rules.workspaces[WORKSPACE].position) == ("2.0.0.0", Position(1, 2))
+
+
+async def test_broken_program_is_unknown_after_a_start(cache: Cache, follower: Follower, rules: Rules) -> None:
+    """A row that cannot be used is counted once, and the program is one that there is not."""
+    cache.write(WORKSPACE, [make_row()], [], Position(1, 1))
+    cache._db.execute("UPDATE document SET digest = x'00'")
+    await follower.load()
+    answer = json.loads(rules.check(json.dumps(make_question()).encode(), 1))
+    assert (answer["unknown"], rules.counters.broken_rows) == ([PROGRAM], 1)
+    assert await follower.fill()
+    assert rules.counters.broken_rows == 1
+
+
+async def test_program_that_cannot_be_read_now(
+    cache: Cache, follower: Follower, rules: Rules, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A check about it is refused and comes again; others are answered, and so is it once it can be read."""
+    rows = [make_row("1.0.0.0", 1), make_row("2.0.0.0", 2, OTHER_PROGRAM)]
+    cache.write(WORKSPACE, rows, [], Position(1, 2))
+    await follower.load()
+    cache._db.execute("UPDATE document SET id = 'away' WHERE id = ?", (PROGRAM,))
+    with pytest.raises(RefusedError, match="the rules of '2021000000000001' cannot be read now") as caught:
+        tell_version(rules)
+    assert caught.value.code == "no_ruleset"
+    assert not await follower.fill()
+    assert tell_version(rules, OTHER_PROGRAM) == "2.0.0.0"
+    assert "cannot be read now" in caplog.text
+    cache._db.execute("UPDATE document SET id = ? WHERE id = 'away'", (PROGRAM,))
+    assert tell_version(rules) == "1.0.0.0"
+
+
+async def test_windows_of_a_program_that_waits(
+    cache: Cache, follower: Follower, rules: Rules, noted: list[int]
+) -> None:
+    """Whoever keeps windows is told of those of a program before the first check that meets them is answered."""
+    window = {"limit": 1, "closes_at": NOW + 9, "id": "0" * 16, "key": "k1"}
+    document = make_document(releases=[{"id": "r1", "package": "1.0.0.0", "who": {"window": window}}])
+    row = Document(DocumentName("program", PROGRAM), Position(1, 1), seal_document(document))
+    cache.write(WORKSPACE, [row, make_row(revision=2, program=OTHER_PROGRAM)], [], Position(1, 2))
+    await follower.load()
+    assert len(noted) == 1
+    rules.check(json.dumps(make_question()).encode(), 1)
+    assert len(noted) == 2
+    assert await follower.fill()
+    assert len(noted) == 2
 
 
 def count_updates(rules: Rules, user: str) -> int:

@@ -110,6 +110,17 @@ def test_nothing_else(server: WireServer, tar: str) -> None:
         assert (VARY in head) is bool(tar)  # an empty name is another target
 
 
+def test_before_all_programs_are_read(server: WireServer) -> None:
+    """After a start a package that is not known yet may be one of a program that is not read: come again."""
+    workspace = server.rules.workspaces["demo"]
+    server.call(lambda: workspace.owe(["2021000000000098"], lambda _: None))
+    try:
+        assert [get(server, make_get(BOTH, tar))[0].status for tar in ("a" * 64, TAR)] == [503, 200]
+    finally:
+        server.call(lambda: workspace.owe([], lambda _: None))
+    assert get(server, make_get(BOTH, "a" * 64))[0].status == 404
+
+
 @pytest.mark.parametrize("moved", [DIFFERENCE, WHOLE], indirect=True)
 def test_file_that_is_not_in_the_store(server: WireServer, moved: bytes) -> None:
     """A file that this host does not have is no way: the next best is taken, and without one nothing is found."""
