@@ -21,6 +21,7 @@ import boto3
 import urllib3
 from botocore.config import Config
 
+from tests.channel.servers import find_port
 from tests.end_to_end.town import PATIENCE_S, eventually
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def _connect(service: str, endpoint: str, access_key: str, secret_key: str) -> A
 @contextmanager
 def run_moto(folder: Path) -> Iterator[Server]:
     """Runs moto with one user who may use S3, and with its check of signatures switched on."""
-    port = _find_port()
+    port = find_port()
     with _run([sys.executable, "-m", "moto.server", "-p", str(port)], folder, port):
         endpoint = f"http://127.0.0.1:{port}"
         iam = _connect("iam", endpoint, "anybody", "anything")
@@ -88,7 +89,7 @@ def run_moto(folder: Path) -> Iterator[Server]:
 def run_gateway(folder: Path) -> Iterator[Server]:
     """Runs versitygw over a folder."""
     assert GATEWAY
-    port, files = _find_port(), folder / "files"
+    port, files = find_port(), folder / "files"
     files.mkdir()
     who = ["--access", "store", "--secret", "a-secret-of-the-tests", "--region", REGION]
     with _run([GATEWAY, "--port", f"127.0.0.1:{port}", *who, "posix", str(files)], folder, port):
@@ -111,13 +112,6 @@ def _run(command: list[str], folder: Path, port: int) -> Iterator[None]:
     finally:
         process.kill()
         process.wait(PATIENCE_S)
-
-
-def _find_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @dataclass(slots=True)

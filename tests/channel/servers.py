@@ -61,9 +61,13 @@ def eventually(is_true: Callable[[], Any]) -> Any:
 
 
 def find_port() -> int:
-    """Returns a port that is free, and whose bus port is."""
+    """Returns a port that is free, and whose bus port is.
+
+    Both are below those that the system gives out by itself: somebody else might have one by then, or a connection to
+    where nobody listens yet be one to itself.
+    """
     while True:
-        port = random.randrange(12_000, 30_000)  # noqa: S311 - any will do
+        port = random.randrange(12_000, 22_000)  # noqa: S311 - any will do
         try:
             for each in (port, port + BUS_OFFSET):
                 with socket.socket() as probe:
@@ -147,7 +151,11 @@ class Sentinels:
         first, second = self.servers
         second.client.replicaof(HOST, str(first.port))
         eventually(lambda: second.client.info("replication")["master_link_status"] == "up")
-        ports, ids = [find_port() for _ in range(3)], [f"{i + 1}" * 40 for i in range(3)]
+        found: set[int] = set()
+        while len(found) < 3:  # nothing listens there yet, so that one may come twice
+            found.add(find_port())
+        ports = list(found)
+        ids = [f"{i + 1}" * 40 for i in range(3)]
         self.watchers = []
         for number, port in enumerate(ports):
             lines = [
