@@ -272,6 +272,11 @@ class Cache:
         rows = self._read(query, workspace)
         return {DocumentName(kind, id_): Position(epoch, revision) for kind, id_, epoch, revision in rows}
 
+    def read_sizes(self, workspace: str) -> dict[DocumentName, int]:
+        """Returns how many bytes every document of a workspace has."""
+        rows = self._read("SELECT kind, id, length(envelope) FROM document WHERE workspace = ?", workspace)
+        return {DocumentName(kind, id_): size for kind, id_, size in rows}
+
     def read_position(self, workspace: str, name: DocumentName) -> Position | None:
         """Returns the position of one document, None where it is not there."""
         query = "SELECT epoch, revision FROM document WHERE workspace = ? AND kind = ? AND id = ?"

@@ -41,6 +41,7 @@ from edge.listener import OwnSlot, bind, name_address
 from edge.metrics import keep_beating, open_page
 from edge.proof import KeySetError, read_key_set
 from edge.refuge import name_refuge
+from edge.room import Limits
 from edge.sample import MARK, Reservoir
 from edge.settings import EdgeSettings, freeze_settings, read_settings, thaw_settings
 from edge.steward import Steward
@@ -320,7 +321,9 @@ def _make_sync(  # noqa: PLR0913, PLR0917 - it brings all of these together
     name: str, path: Path, settings: EdgeSettings, cache: Cache, library: Library, wake: Callable[[], None]
 ) -> WorkspaceSync:
     pinned = _read_root(name, path)
-    return WorkspaceSync(name, pinned, Feed(settings.redis, name, pinned.root.keys("channel")), cache, library, wake)
+    feed = Feed(settings.redis, name, pinned.root.keys("channel"))
+    limits = Limits(settings.max_programs, settings.max_document_mb, settings.max_audience_mb)
+    return WorkspaceSync(name, pinned, feed, cache, library, wake, limits)
 
 
 def _check_key_set(path: Path) -> None:

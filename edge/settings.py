@@ -13,6 +13,7 @@ import msgspec
 from channel import ChannelError, Keys, read_address
 from edge.cors import check_origins
 from edge.place import MEMBERS, read_network
+from edge.room import Limits
 from settings import read
 from settings.address import split_address
 from settings.setting import Secret
@@ -98,6 +99,16 @@ class EdgeSettings:
         metadata=_setting(
             "how busy a worker may be before it refuses costly requests; 100 refuses none", min=10, max=100
         ),
+    )
+    max_programs: int = field(
+        default=Limits().programs, metadata=_setting("programs of a workspace that a host takes", min=1)
+    )
+    max_document_mb: int = field(
+        default=Limits().document_mb, metadata=_setting("documents of a workspace that a host takes, in MB", min=1)
+    )
+    max_audience_mb: int = field(
+        default=Limits().audience_mb,
+        metadata=_setting("files of a workspace's audiences that a host takes, in MB", min=1),
     )
     workspace_connections: Mapping[str, int] = field(
         default_factory=dict, metadata=_setting("open connections each of these workspaces may have in a worker")

@@ -9,7 +9,7 @@ import contextlib
 import logging
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from channel import (
@@ -37,6 +37,7 @@ from edge.chain import Chain
 from edge.errors import CacheDamageError, CacheError
 from edge.kind import AUDIENCE, find_kind
 from edge.library import File, Library, Need
+from edge.room import Limits, Load, Room
 from edge.steward import WindowsState
 from ruleset import AudienceDocument, DocumentError, parse_audience
 from trust import Root, RootError
@@ -54,6 +55,7 @@ WAITING = "waiting for its file: "
 CHUNK = 50
 # Roots taken at one look: whoever can write to Redis and has a root key could else keep the syncer verifying for ever.
 MAX_ROOT_STEPS = 16
+NO_OTHER = Limits()
 
 _log = logging.getLogger("graywave.edge")
 
@@ -133,10 +135,18 @@ class WorkspaceSync:
         cache: where it goes.
         library: brings the files of audiences.
         wake: called when the cache has something new.
+        limits: what its documents may take.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - it brings all of these together
-        self, name: str, pinned: Chain, feed: Feed, cache: Cache, library: Library, wake: Callable[[], None]
+        self,
+        name: str,
+        pinned: Chain,
+        feed: Feed,
+        cache: Cache,
+        library: Library,
+        wake: Callable[[], None],
+        limits: Limits = NO_OTHER,
     ) -> None:
         self._name = name
         self._written = cache.read_roots(name)
@@ -150,7 +160,9 @@ class WorkspaceSync:
         self._waiting: dict[DocumentName, bytes] = {}
         table = Table(name, library.opener)
         self.state = State(cache.read_progress(name), self._chain.root, table, refused=cache.read_refused(name))
-        self._hold(cache.read_envelopes(name, AUDIENCE))
+        audiences = cache.read_envelopes(name, AUDIENCE)
+        self._room = Room(limits, _measure_all(cache.read_sizes(name), audiences))
+        self._hold(audiences)
         self._believe()
 
     async def run(self) -> None:
@@ -343,6 +355,9 @@ class WorkspaceSync:
     def _judge(self, name: DocumentName, envelope: bytes | None) -> Document | Refusal | None:
         held = self._cache.read_position(self._name, name)
         judged = judge_document(envelope, self._name, name, self._chain.root, held)
+        if isinstance(judged, Document):
+            reason = self._room.take(name, _measure(name, judged.envelope))
+            judged = Refusal(name, judged.position, reason) if reason else judged
         return self._wait_for_file(name, judged) if name.kind == AUDIENCE else judged
 
     def _wait_for_file(self, name: DocumentName, judged: Document | Refusal | None) -> Document | Refusal | None:
@@ -362,6 +377,19 @@ class WorkspaceSync:
         for id_, document in documents.items():
             self._library.need(Need(self._name, id_, is_waiting=False), File.of(document))
         self.state.table.put(documents)
+
+
+def _measure(name: DocumentName, envelope: bytes) -> Load:
+    """What a document takes that was judged."""
+    return Load(len(envelope), parse_audience(cut_payload(envelope)).size if name.kind == AUDIENCE else 0)
+
+
+def _measure_all(
+    sizes: Mapping[DocumentName, int], audiences: Iterable[tuple[str, bytes]]
+) -> Iterator[tuple[DocumentName, Load]]:
+    files = {id_: document.size for id_, document in _read_audiences(audiences)}
+    for name, size in sizes.items():
+        yield name, Load(size, files.get(name.id, 0) if name.kind == AUDIENCE else 0)
 
 
 def _read_audiences(envelopes: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, AudienceDocument]]:

@@ -21,6 +21,7 @@ from edge.chain import Chain
 from edge.errors import CacheDamageError, CacheError
 from edge.kind import find_kind
 from edge.library import File, Library, Need
+from edge.room import Limits
 from edge.syncer import WAITING, WorkspaceSync, judge_document
 from tests.edge.press import (
     KEYS,
@@ -810,3 +811,40 @@ async def test_audiences_of_the_file_are_opened_at_the_start(tmp_path: Path, fee
     keep_file(tmp_path, LIST)
     sync.take_arrived()
     assert sync.state.table.broken == 0
+
+
+async def test_more_than_a_workspace_may_have(source: Source, feed: Feed, cache: Cache) -> None:
+    """A program too many is refused by name, and so again after a restart; those that are there are followed."""
+
+    def make_sync() -> WorkspaceSync:
+        library = make_library(cache.path.parent)
+        return WorkspaceSync(WORKSPACE, PINNED, feed, cache, library, lambda: None, Limits(programs=1))
+
+    first = make_sync()
+    await source.publish()
+    await first.look()
+    await source.publish(program=OTHER_PROGRAM)
+    await first.look()
+    expected = "expected at most 1 programs in a workspace, got one more"
+    for sync in (first, make_sync()):
+        assert [(one["id"], one["reason"]) for one in sync.state.list_refused()] == [(OTHER_PROGRAM, expected)]
+        last = await source.publish("1.0.1.0")
+        await sync.look()
+        assert cache.read_positions(WORKSPACE) == {NAME: last}
+        assert sync.state.problem == ""
+
+
+async def test_more_files_than_a_workspace_may_have(feed: Feed, cache: Cache) -> None:
+    """Files of audiences count as their documents say, those of edge.db too."""
+    file = build_file("u-1")
+    keep_file(cache.path.parent, file)
+    cache.write(WORKSPACE, [make_audience_row(make_audience(file))], [], None)
+    library = make_library(cache.path.parent)
+    sync = WorkspaceSync(WORKSPACE, PINNED, feed, cache, library, lambda: None, Limits(audience_mb=1))
+    held = sync._room._loads[DocumentName("audience", "qa")]
+    assert (held.file, sync._room._files) == (len(file), len(file))
+    assert held.document == cache.read_sizes(WORKSPACE)[DocumentName("audience", "qa")]
+    envelope = seal_document(make_audience(file, "more", 2, size=1_000_040, count=125_000))
+    refused = sync._judge(DocumentName("audience", "more"), envelope)
+    assert isinstance(refused, Refusal)
+    assert refused.reason == "expected at most 1 MB of audiences' files in a workspace, got more with this one"
