@@ -844,7 +844,7 @@ async def test_more_files_than_a_workspace_may_have(feed: Feed, cache: Cache) ->
     held = sync._room._loads[DocumentName("audience", "qa")]
     assert (held.file, sync._room._files) == (len(file), len(file))
     assert held.document == cache.read_sizes(WORKSPACE)[DocumentName("audience", "qa")]
-    envelope = seal_document(make_audience(file, "more", 2, size=1_000_040, count=125_000))
+    envelope = seal_document(make_audience(file, "more", 2, size=1_032_808, count=125_000))
     refused = sync._judge(DocumentName("audience", "more"), envelope)
     assert isinstance(refused, Refusal)
     assert refused.reason == "expected at most 1 MB of audiences' files in a workspace, got more with this one"
