@@ -460,6 +460,23 @@ def test_client_that_does_not_read(line: Line) -> None:
     assert line.transport.told == ["pause", "resume"]
 
 
+def test_held_check_is_listened_behind(line: Line) -> None:
+    """Behind a held check the lane reads until something comes, so that its client's end is seen; then no more."""
+    line.rules.held.limit = 1
+    line.feed(make_check(orjson.dumps(make_question(programs={PROGRAM: "1.0.0.0"})), b"Prefer: wait=9"))
+    assert (len(line.rules.held), line.transport.written, line.transport.told) == (1, b"", [])
+    line.lane.pause_writing()
+    line.lane.resume_writing()
+    assert line.transport.told == ["pause", "resume"]
+    line.feed(CHECK)
+    assert (line.transport.written, line.transport.told) == (b"", ["pause", "resume", "pause"])
+    line.lane.pause_writing()
+    line.lane.resume_writing()
+    assert line.transport.told == ["pause", "resume", "pause", "pause"]
+    line.lane.connection_lost(None)
+    assert len(line.rules.held) == 0
+
+
 @pytest.mark.parametrize("size", range(1, len(REQUEST_LINE)))
 def test_message_that_may_become_a_check_is_held(line: Line, size: int) -> None:
     """As long as the first line may be a check's, the lane keeps it; with the first other byte it is aiohttp's."""

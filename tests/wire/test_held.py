@@ -157,6 +157,18 @@ def test_order_is_kept(server: WireServer) -> None:
         assert client.read() == GOOD
 
 
+def test_whole_check_behind_it_waits(server: WireServer) -> None:
+    """A check that comes while another is held is answered behind it, and not before."""
+    with Client(server) as client:
+        client.send(make_held_check())
+        wait_for(server)
+        client.send(make_check())
+        for _ in range(20):
+            server.call(lambda: None)
+        end_one(server, client)
+        assert client.read() == GOOD
+
+
 def end_one(server: WireServer, client: Client) -> None:
     """Has the one held check answered by the clock: its time is over."""
     (check,) = server.call(lambda: list(server.rules.held._held))
