@@ -53,9 +53,15 @@ AGAIN_S = 1.0
 WAITING = "waiting for its file: "
 # Documents verified and written at once: a longer stretch would keep the admin listener waiting.
 CHUNK = 50
+# How often a document may be replaced while it is fetched, until an answer's revision may be a moment behind its
+# documents: a publisher who never rests would else keep the syncer from writing anything.
+MAX_PURSUITS = 4
 # Roots taken at one look: whoever can write to Redis and has a root key could else keep the syncer verifying for ever.
 MAX_ROOT_STEPS = 16
 NO_OTHER = Limits()
+
+# What a document is found to be: one to be written, a refusal to be named, or None where this host already has it.
+Judged = Document | Refusal | None
 
 _log = logging.getLogger("graywave.edge")
 
@@ -205,7 +211,7 @@ class WorkspaceSync:
     def take_arrived(self) -> None:
         """Takes documents whose file has come, also while Redis is away; looks again at audiences that had none."""
         try:
-            self._write(list(self._waiting.items()), None)
+            self._write(self._judge_all(list(self._waiting.items())), None)
         except CacheDamageError:
             raise
         except CacheError as error:
@@ -246,12 +252,12 @@ class WorkspaceSync:
             return f"redis is {state.standing}: serving what is here, {state.position}"
         state.head_expires = head.expires
         if state.standing is Standing.NEWER:
-            await self._take(await self._list_news(head), head.position)
+            head, signed = await self._take(await self._list_news(head), head, signed)
             state.standing = Standing.CURRENT
         elif state.refused:
             # What was refused may have been mended where it lies, or be readable for a newer edge.
             names = [DocumentName(refusal["kind"], refusal["id"]) for refusal in state.refused]
-            await self._take(random.sample(names, min(len(names), CHUNK)), head.position)
+            head, signed = await self._take(random.sample(names, min(len(names), CHUNK)), head, signed)
         self._keep_head(signed)
         if head.expires <= time.time():
             return f"the head has expired: no publisher has signed one since {head.issued}"
@@ -320,21 +326,46 @@ class WorkspaceSync:
             raise SourceError(f"expected {head.documents} documents in the index of redis, got {len(index)}")
         return [name for name, position in index.items() if here.get(name) != position]
 
-    async def _take(self, names: Sequence[DocumentName], until: Position) -> None:
-        """Takes documents in chunks; the workspace has come to `until` with the last one."""
+    async def _take(self, names: Sequence[DocumentName], head: Head, signed: bytes) -> tuple[Head, bytes]:
+        """Takes documents in chunks; with the last one the workspace has come to the head that is returned."""
         for start in range(0, len(names), CHUNK):
-            chunk = names[start : start + CHUNK]
-            envelopes = await self._feed.fetch(chunk)
+            judged = await self._fetch(names[start : start + CHUNK])
             last = start + CHUNK >= len(names)
-            self._write(list(zip(chunk, envelopes, strict=True)), until if last else None)
+            if last:
+                head, signed = await self._pursue(judged, head, signed)
+            self._write(judged, head.position if last else None)
             await asyncio.sleep(0)
         if not names:
-            self._write([], until)
-        self.state.position = until
+            self._write({}, head.position)
+        self.state.position = head.position
+        return head, signed
 
-    def _write(self, found: Iterable[tuple[DocumentName, bytes | None]], until: Position | None) -> None:
+    async def _fetch(self, names: Sequence[DocumentName]) -> dict[DocumentName, Judged]:
+        return self._judge_all(zip(names, await self._feed.fetch(names), strict=True))
+
+    async def _pursue(self, judged: dict[DocumentName, Judged], head: Head, signed: bytes) -> tuple[Head, bytes]:
+        """Adds what was published while these were fetched, where one of them is of then; returns the head of it all.
+
+        So an answer's revision is that of its documents, and none shows a part of what a later one is made of.
+        """
+        for _ in range(MAX_PURSUITS):
+            if all(item.position <= head.position for item in judged.values() if isinstance(item, Document)):
+                break
+            later = await self._feed.read_signed()
+            if later is None:
+                break
+            more = await self._feed.changes_since(head.position, later[0].position)
+            if isinstance(more, LogCut):  # the next look compares the index
+                break
+            judged |= await self._fetch(list({change.name: None for change in more.changes}))
+            head, signed = later
+        return head, signed
+
+    def _judge_all(self, found: Iterable[tuple[DocumentName, bytes | None]]) -> dict[DocumentName, Judged]:
+        return {name: self._judge(name, envelope) for name, envelope in found}
+
+    def _write(self, judged: Mapping[DocumentName, Judged], until: Position | None) -> None:
         """Writes and tells what differs from what is known; looking again at what was refused changes nothing."""
-        judged = {name: self._judge(name, envelope) for name, envelope in found}
         known = {(refusal["kind"], refusal["id"]): refusal["reason"] for refusal in self.state.refused}
         documents = [item for item in judged.values() if isinstance(item, Document)]
         refused = [
@@ -352,7 +383,7 @@ class WorkspaceSync:
         self.state.refused = self._cache.read_refused(self._name)
         self._wake()
 
-    def _judge(self, name: DocumentName, envelope: bytes | None) -> Document | Refusal | None:
+    def _judge(self, name: DocumentName, envelope: bytes | None) -> Judged:
         held = self._cache.read_position(self._name, name)
         judged = judge_document(envelope, self._name, name, self._chain.root, held)
         if isinstance(judged, Document):
@@ -360,7 +391,7 @@ class WorkspaceSync:
             judged = Refusal(name, judged.position, reason) if reason else judged
         return self._wait_for_file(name, judged) if name.kind == AUDIENCE else judged
 
-    def _wait_for_file(self, name: DocumentName, judged: Document | Refusal | None) -> Document | Refusal | None:
+    def _wait_for_file(self, name: DocumentName, judged: Judged) -> Judged:
         """An audience is taken once its file is here; until then the one before it stays."""
         file = File.of(parse_audience(cut_payload(judged.envelope))) if isinstance(judged, Document) else None
         is_waiting = file is not None and not self._library.has(file)

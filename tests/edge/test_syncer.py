@@ -210,6 +210,69 @@ async def test_many_are_taken_in_chunks(source: Source, sync: WorkspaceSync, cac
     assert len(cache.read_positions(WORKSPACE)) == syncer.CHUNK + 1
 
 
+def publish_at_fetches(source: Source, sync: WorkspaceSync, monkeypatch: pytest.MonkeyPatch, times: int) -> None:
+    """With each of the next fetches two documents are published just before, the one that is asked for among them."""
+    fetch, left = sync._feed.fetch, list(range(times))
+
+    async def publish_and_fetch(names: list[DocumentName]) -> list[bytes | None]:
+        if left:
+            left.pop()
+            await source.publish(program=OTHER_PROGRAM)
+            await source.publish()
+        return await fetch(names)
+
+    monkeypatch.setattr(sync._feed, "fetch", publish_and_fetch)
+
+
+async def test_what_is_published_meanwhile_is_taken_whole(
+    source: Source, sync: WorkspaceSync, cache: Cache, woken: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A document that was replaced while it was fetched comes with all that was published until then, in one step."""
+    await source.publish()
+    publish_at_fetches(source, sync, monkeypatch, 2)
+    await sync.look()
+    assert cache.read_positions(WORKSPACE) == {NAME: Position(1, 5), OTHER_NAME: Position(1, 4)}
+    assert cache.read_progress(WORKSPACE) == sync.state.position == source.position == Position(1, 5)
+    assert (str(sync.state.standing), sync.state.problem) == ("current", "")
+    found = await sync._feed.read_signed()
+    assert found
+    assert cache.read_head(WORKSPACE) == found[1]
+    assert woken == [True, True]  # for the pinned root and for the news
+
+
+async def test_pursuit_has_an_end(
+    source: Source, sync: WorkspaceSync, cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A publisher who never rests keeps nothing from being written; the rest comes with the next look."""
+    await source.publish()
+    publish_at_fetches(source, sync, monkeypatch, 2 * syncer.MAX_PURSUITS)
+    await sync.look()
+    assert cache.read_progress(WORKSPACE) == Position(1, 1 + 2 * syncer.MAX_PURSUITS)
+    await sync.look()
+    assert cache.read_progress(WORKSPACE) == source.position == cache.read_positions(WORKSPACE)[NAME]
+
+
+async def test_pursuit_without_the_log_is_left_to_the_next_look(
+    source: Source, sync: WorkspaceSync, cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the log was cut meanwhile what was fetched is written, and the next look compares the index."""
+    await source.publish()
+    fetch = sync._feed.fetch
+
+    async def publish_and_cut(names: list[DocumentName]) -> list[bytes | None]:
+        monkeypatch.undo()
+        await source.publish(program=OTHER_PROGRAM)
+        await source.publish()
+        await source.client.delete(source.keys.log)
+        return await fetch(names)
+
+    monkeypatch.setattr(sync._feed, "fetch", publish_and_cut)
+    await sync.look()
+    assert cache.read_progress(WORKSPACE) == Position(1, 1)
+    await sync.look()
+    assert cache.read_positions(WORKSPACE) == {NAME: Position(1, 3), OTHER_NAME: Position(1, 2)}
+
+
 async def test_cut_log_is_replaced_by_the_index(
     source: Source, sync: WorkspaceSync, cache: Cache, caplog: pytest.LogCaptureFixture
 ) -> None:
