@@ -20,7 +20,7 @@ from typing import Any
 import orjson
 
 from loadtest.errors import MeasureError
-from loadtest.process import Server, await_port, await_ready, die_with_parent, list_children, pick_port
+from loadtest.process import Server, await_port, die_with_parent, list_children, pick_port
 from loadtest.relay import RedisServer, Relay
 from loadtest.stage import HOME, find_redis, make_command, make_environment, run_command
 from tests.faults.editor import HAND, MAIN
@@ -30,6 +30,8 @@ Json = dict[str, Any]
 ADDRESS = "127.0.0.1"
 ANSWER_S = 5.0
 POLL_S = 0.02
+# What has not come about by then is not going to, in seconds, however busy the machine is.
+PATIENCE_S = 120.0
 # What Redis keeps in its folder, but for its log: a file before version 7, then a folder.
 DATA = "appendonly*"
 
@@ -63,8 +65,8 @@ class Host:
         )
 
     def await_ready(self) -> None:
-        """Returns when it should get devices; raises ServerError where that takes too long."""
-        await_ready(lambda: read_json(self.admin, "/readyz") is not None, self._server)
+        """Returns when it should get devices; raises MeasureError where that takes too long."""
+        await_true(lambda: read_json(self.admin, "/readyz") is not None, PATIENCE_S)
 
     def kill(self) -> None:
         """Kills all of it at once, and returns when nothing is left."""
@@ -75,7 +77,7 @@ class Host:
 
     def reload(self) -> None:
         """New processes beside the old ones; returns when they are in force; raises ServerError."""
-        run_command("edge", "reload", "--data", str(self.data))
+        run_command("edge", "reload", "--data", str(self.data), timeout_s=PATIENCE_S)
 
     def read_status(self) -> Json | None:
         """What its admin listener says, None where nobody answers."""
@@ -257,7 +259,7 @@ def read_json(port: int, path: str, headers: Mapping[str, str] | None = None) ->
     return None
 
 
-def await_true(is_true: Callable[[], bool], patience_s: float = 10.0) -> None:
+def await_true(is_true: Callable[[], bool], patience_s: float = PATIENCE_S) -> None:
     """Returns once something is true; raises MeasureError where that takes too long."""
     until = time.monotonic() + patience_s
     while not is_true():

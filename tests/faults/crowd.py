@@ -15,9 +15,8 @@ import orjson
 import uvloop
 
 from loadtest.program import name_program
-from tests.end_to_end.town import PROGRAM
 from tests.faults.device import Device, Outcome
-from tests.faults.editor import FORGED, HAND, MAIN, PROGRAMS, Desk, Editor
+from tests.faults.editor import FORGED, GOOD, HAND, MAIN, PROGRAMS, SPOILT, Desk, Editor
 from tests.faults.question import draw_questions, make_request
 from tests.faults.truth import Said, Truth, read_revision
 
@@ -42,7 +41,7 @@ class Crowd:
 
     def __init__(self, spec: Json) -> None:
         self._spec, self._random = spec, Random(f"crowd/{spec['desk']['seed']}")  # noqa: S311 - repeatable, not secret
-        named = {MAIN: [*map(name_program, range(PROGRAMS)), FORGED], HAND: [PROGRAM]}
+        named = {MAIN: [*map(name_program, range(PROGRAMS)), FORGED], HAND: [GOOD, SPOILT]}
         questions = {name: draw_questions(name, programs, QUESTIONS, self._random) for name, programs in named.items()}
         self._requests = {name: [make_request(one) for one in asked] for name, asked in questions.items()}
         self._truths = {name: Truth(asked) for name, asked in questions.items()}

@@ -6,7 +6,7 @@ told to the truth of its workspace when its revision is known for sure.
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import cycle
@@ -22,7 +22,7 @@ from redis.exceptions import RedisError
 from channel import DOCUMENT_TYPE, DocumentName, Keys, Position, encode_head, make_head, seal
 from loadtest.packager import Packager
 from loadtest.program import make_document, name_program
-from tests.end_to_end.town import PROGRAM, Hand
+from tests.end_to_end.town import Hand
 from tests.faults.truth import Truth
 from trust import PrivateKey
 
@@ -32,6 +32,8 @@ MAIN, HAND = "main", "hand"
 PROGRAMS = 12
 # A program that nobody but the forger says there is.
 FORGED = name_program(PROGRAMS)
+# The program of `hand` that stays good, and the one that is spoilt, and keeps its first document for ever.
+GOOD, SPOILT = name_program(0), name_program(1)
 # Every so many publications one goes to `hand`.
 HAND_EVERY = 5
 # How long a forged head lies there until the operator has deleted it, as the publisher asks for, in seconds.
@@ -63,22 +65,29 @@ class Pen(Hand):
 
     def __init__(self, url: str, key: PrivateKey) -> None:
         super().__init__(url, key)
-        self._last = b""
+        self._here: dict[str, tuple[Position, bytes]] = {}
 
-    def put(self, envelope: bytes) -> None:
+    def write(self, program: str, envelope: bytes) -> None:
         """Writes the next revision, like a publisher; raises RedisError: then it may be there or not."""
-        self._last = envelope
-        super().put(envelope)
+        self.revision += 1
+        self._here[program] = Position(1, self.revision), envelope
+        self._send([program], is_anew=False)
 
     def rewrite(self) -> None:
-        """Writes the newest revision over whatever is there."""
-        position, name = Position(1, self.revision), DocumentName("program", PROGRAM)
-        head = encode_head(make_head(HAND, position, 1, 1 << 32), self.key)
+        """Writes everything over whatever is there; raises RedisError."""
+        self._send(list(self._here), is_anew=True)
+
+    def _send(self, programs: Sequence[str], *, is_anew: bool) -> None:
+        position = Position(1, self.revision)
+        head = encode_head(make_head(HAND, position, len(self._here), FAR), self.key)
         with Redis.from_url(self._url, socket_timeout=TIMEOUT_S) as client, client.pipeline() as pipeline:
-            pipeline.delete(self._keys.log)
-            pipeline.set(self._keys.document(name), self._last)
-            pipeline.hset(self._keys.index, str(name), str(position))
-            pipeline.xadd(self._keys.log, {"kind": name.kind, "id": name.id}, id=str(position))
+            if is_anew:
+                pipeline.delete(self._keys.log)
+            for program in programs:
+                at, envelope = self._here[program]
+                pipeline.set(self._keys.document(DocumentName("program", program)), envelope)
+                pipeline.hset(self._keys.index, f"program:{program}", str(at))
+            pipeline.xadd(self._keys.log, {"kind": "program", "id": programs[-1]}, id=str(position))
             pipeline.hset(self._keys.head, mapping={"epoch": 1, "revision": self.revision, "signed": head})
             pipeline.publish(self._keys.changed, str(position))
             pipeline.execute()
@@ -112,7 +121,8 @@ class Editor:
         """Publishes every document for the first time."""
         for number in range(PROGRAMS):
             await self._publish(number)
-        await self._write("1.0.0.0")
+        for program in (SPOILT, GOOD):
+            await self._write(program, "1.0.0.0")
 
     async def run(self, publishes: int, bad: int, seconds: float) -> None:
         """Publishes so often in so many seconds, some of it badly, then no more."""
@@ -125,7 +135,7 @@ class Editor:
                 if number % every == every - 1:
                     await self._misbehave(next(self._bad))
                 elif number % HAND_EVERY == 0:
-                    await self._write(f"1.0.{number}.0")
+                    await self._write(GOOD, f"1.0.{number}.0")
                 else:
                     await self._publish(self._draw_program())
 
@@ -165,16 +175,16 @@ class Editor:
         self._told()
         await self._settle()
 
-    async def _write(self, version: str) -> None:
-        document = self._pen.make(version)
-        await self._put_by_hand(self._pen.seal(document), {PROGRAM: document})
+    async def _write(self, program: str, version: str) -> None:
+        document = self._pen.make(version, program=program)
+        await self._put_by_hand(program, self._pen.seal(document), {program: document})
         self.done["good"] += 1
 
-    async def _put_by_hand(self, envelope: bytes, documents: Mapping[str, Json]) -> None:
+    async def _put_by_hand(self, program: str, envelope: bytes, documents: Mapping[str, Json]) -> None:
         truth = self._truths[HAND]
         truth.begin()
         try:
-            await asyncio.to_thread(self._pen.put, envelope)
+            await asyncio.to_thread(self._pen.write, program, envelope)
         except RedisError:
             await self._insist(self._pen.rewrite)
         truth.note(self._pen.revision, documents)
@@ -211,19 +221,23 @@ class Editor:
 
     async def _misbehave(self, how: str) -> None:
         self.done[how] += 1
-        version = f"6.6.{self.done[how]}.0"
         if how.startswith("refused"):
             await self._knock(how)
         elif how == "forged head":
             await self._insist(self._forge)
             await asyncio.sleep(FORGED_S)
             await self._insist(self._delete_head)
-        elif how == "malformed":
-            await self._put_by_hand(self._pen.seal(self._pen.make(version, releases=7)), {})
-        elif how == "newer format":
-            await self._put_by_hand(self._pen.seal(self._pen.make(version, format=2)), {})
         else:
-            await self._put_by_hand(self._pen.seal(self._pen.make(version), self._stranger), {})
+            await self._put_by_hand(SPOILT, self._spoil(how), {})
+
+    def _spoil(self, how: str) -> bytes:
+        """Returns what no host may take in the place of the document that it has."""
+        document = self._pen.make("6.6.6.0", program=SPOILT)
+        if how == "malformed":
+            return self._pen.seal({**document, "releases": 7})
+        if how == "newer format":
+            return self._pen.seal({**document, "format": 2})
+        return self._pen.seal(document, self._stranger)
 
     async def _knock(self, how: str) -> None:
         """Tries what the publisher has to refuse."""

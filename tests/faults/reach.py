@@ -32,9 +32,9 @@ CONNECTIONS, LONG_LIVED = 16, 64
 ASK_EVERY_S = 0.005
 # Between two publications, in seconds: none waits for the one before it.
 PAUSE_S = 0.03
-REACH_TIMEOUT_S = 10.0
+REACH_TIMEOUT_S = 60.0
 # How long connections may take to be shared, and how long none moves then, in seconds.
-SETTLE_S, STILL_S = 30.0, 1.5
+SETTLE_S, STILL_S = 120.0, 1.5
 FIRST = 700
 MILLI = 1_000
 
