@@ -12,7 +12,7 @@ from edge.body import MAX_BODY_BYTES
 from edge.budget import Purpose
 from edge.cors import ORIGIN, Cors
 from edge.errors import FloodError, RefusedError
-from edge.exchange import INTERACTIVE, Rules, read_length, refuse_head
+from edge.exchange import INTERACTIVE, WINDOW_S, Rules, read_length, refuse_head
 from edge.held import SWITCH_TOPIC, HeldCheck, Outcome
 from edge.metrics import Counters
 from edge.proof import Prover
@@ -265,6 +265,7 @@ def test_window_is_not_asked_without_time(rules: Rules) -> None:
     question = parse_question(orjson.dumps(make_question()))
     unanswered = Unanswered(rules.workspaces[WORKSPACE], question, NOW, is_proven=False, trials=None, asks=[])
     assert rules.ask(unanswered, print) is not None
+    assert rules.budget._spent_s == WINDOW_S
     use_up(rules)
     with pytest.raises(RefusedError) as caught:
         rules.ask(unanswered, print)

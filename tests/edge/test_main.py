@@ -3,6 +3,7 @@
 import asyncio
 import fcntl
 import json
+import mmap
 import os
 import signal
 import socket
@@ -321,3 +322,26 @@ def test_spec_is_plain_json() -> None:
         check=False,
     )
     assert ended.stderr == "the parent is gone\n"
+
+
+async def test_worker_has_no_more_connections_than_descriptors(
+    settings: EdgeSettings, page: mmap.mmap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a worker is started with leaves descriptors for all else."""
+    started: list[EdgeSettings] = []
+
+    class Noting:
+        def __init__(self, settings: EdgeSettings, _place: object, wake: socket.socket, _page: mmap.mmap) -> None:
+            started.append(settings)
+            wake.close()
+
+        async def run(self) -> None:
+            pass
+
+    monkeypatch.setattr(main, "Worker", Noting)
+    monkeypatch.setattr(main, "raise_limit", lambda: 2_048)
+    monkeypatch.setattr(main, "open_page", lambda _: page)
+    ours, theirs = socket.socketpair()
+    with ours:
+        await main._run_worker(settings, {"pages": [0], "index": 0, "slots": [], "wake": theirs.detach()})
+    assert [one.max_connections for one in started] == [1_024]

@@ -14,6 +14,8 @@ from tests.wire.server import WireServer
 COSTLY = QUESTION[:-1] + b" " * COSTLY_BYTES + b"}"
 FLAGS = b"POST /ofrep/v1/evaluate/flags HTTP/1.1"
 DEMO = b"X-Graywave-Workspace: demo\r\n"
+# So long a flood rests, in seconds.
+REST_S = 0.05
 INTERACTIVE = b"X-Graywave-Interactive: 1\r\n"
 
 
@@ -30,7 +32,7 @@ def busy(server: WireServer) -> Iterator[WireServer]:
 def limited(server: WireServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[WireServer]:
     """A server where a workspace has one request a second and one connection, and whose floods rest for a moment."""
     for module in (app, lane):
-        monkeypatch.setattr(module, "REST_S", 0.05)
+        monkeypatch.setattr(module, "REST_S", REST_S)
     quota = Quota({"demo": 1}, {"demo": 1})
     server.call(lambda: server.rules.attend(quota=quota))
     server.connections._quota = quota
@@ -84,11 +86,14 @@ def test_report_is_shed(busy: WireServer) -> None:
 def test_flood_of_a_workspace(limited: WireServer) -> None:
     """Of requests in one second one is answered, the next is told 429, and what comes behind it waits a moment."""
     with Client(limited) as client:
-        client.send(make_check() * 2)
+        began = time.monotonic()
+        client.send(make_check() * 3)
         first, second = client.read(), client.read()
         assert first == GOOD
         assert second is not None
         assert (second.status, second.code, read_wait(client)) == (429, "overloaded", 5)
+        assert client.read() is not None
+        assert time.monotonic() - began >= REST_S
         assert limited.counters.limited > 0
 
 
