@@ -8,7 +8,6 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from collections.abc import Set as AbstractSet
-from math import ceil
 from sys import intern
 from typing import Final
 
@@ -19,12 +18,10 @@ from edge.sender import Sender
 SPREAD_S: Final = 2.0
 # At most this for those whose time is over, which are noticed so long before it.
 END_WITHIN_S: Final = 1.0
-# Between two steps, in seconds: with fifteen thousand over two seconds a step has eight looks, which take the time of
-# some ten checks. Larger steps would let whoever comes just then wait for all of one.
+# Looks in one turn of the loop, so that whoever comes just then waits for these and no more; and the time to the next
+# turn, in seconds, where it is in time. A loop that is late takes its turns one after the other, and others between.
+AT_ONCE: Final = 4
 STEP_S: Final = 0.001
-# Looks in one step: few devices are told at once; a loop that was late makes up for it by and by.
-LEAST_A_STEP: Final = 4
-MOST_A_STEP: Final = 50
 # Of the connections that a worker may have, at most this share is held: the others are for those who just ask.
 SHARE: Final = 0.8
 # A question and what is kept of its head, in bytes, and the programs that it asks about: a device's has 300 and a few.
@@ -142,21 +139,24 @@ class HeldChecks:
 
     def _step(self) -> None:
         loop = asyncio.get_running_loop()
-        now, before = loop.time(), self._stepped_at
-        self._stepped_at = now
         try:
-            for check in self._take(ceil((now - before) * self._rate)):
+            for check in self._take(AT_ONCE):
                 self._judge(check)
         finally:  # one judgement that surprises must not leave all others unjudged
-            self._timer = loop.call_later(STEP_S, self._step) if self._due else None
-            self._rate = self._rate if self._due else 0.0
+            now = loop.time()
+            self._stepped_at = min(self._stepped_at + AT_ONCE / self._rate, now)
+            if not self._due:
+                self._timer, self._rate = None, 0.0
+            elif self._stepped_at < now:
+                self._timer = loop.call_soon(self._step)
+            else:
+                self._timer = loop.call_later(STEP_S, self._step)
 
     def _take(self, count: int) -> Iterator[HeldCheck]:
         """Yields the next that are due; those that have gone meanwhile cost nothing."""
-        left = min(max(count, LEAST_A_STEP), MOST_A_STEP)
-        while left and self._due:
+        while count and self._due:
             check = self._due.popleft()
             check.is_due = False
             if not check.is_told:
-                left -= 1
+                count -= 1
                 yield check

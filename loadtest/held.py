@@ -25,6 +25,7 @@ from loadtest.cost import Target, mix, separate
 from loadtest.delivery import tell
 from loadtest.errors import MeasureError
 from loadtest.population import WORKSPACE
+from loadtest.processor import read_usage
 from loadtest.stage import POLL_S, Edge, Stage, make_environment
 
 Json = dict[str, Any]
@@ -48,6 +49,7 @@ QUIET_S = 3.0
 # Descriptors that this process needs beside the devices' connections.
 OTHER_DESCRIPTORS = 256
 KIB = 1_024
+MICRO = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +179,7 @@ class HeldBench:
         await asyncio.sleep(1.0)
         found["told_of_others"] = sum(bool(device.answer) for device in devices)
         body = author.sign(make_document(PROGRAM, turn))
-        began = time.monotonic()
+        used, began = read_usage(self._worker), time.monotonic()
         await author.put(PROGRAM, body, is_new=False)
         while not all(device.answer for device in devices):
             if self._ended:
@@ -186,6 +188,8 @@ class HeldBench:
                 left = sum(not device.answer for device in devices)
                 raise MeasureError(f"expected all told within {PATIENCE_S:.0f} s, {left} were not")
             await asyncio.sleep(POLL_S)
+        used = read_usage(self._worker) - used
+        found["processor_us_each"] = round(used.total_s * MICRO / len(devices), 1)
         answered = sorted(device.answered_at for device in devices)
         found["busy"] = (began, answered[-1])
         found["last_s"] = round(answered[-1] - began, 3)
@@ -339,5 +343,9 @@ def render_held(report: Json) -> Iterator[str]:
         f"held       {report['devices']} by one worker, {report['bytes_each']} bytes each "
         f"({report['bytes_of_connection']} of them for an idle connection)"
     )
-    yield f"held       all told {find_last(report)} s after a publish at most, in {len(report['rounds'])} rounds"
+    cost_us = median(one["processor_us_each"] for one in report["rounds"])
+    yield (
+        f"held       all told {find_last(report)} s after a publish at most, in {len(report['rounds'])} rounds, "
+        f"for {cost_us} us of the worker's processor each, ordinary checks included"
+    )
     yield f"held       ordinary checks meanwhile: p99 {busy} ms, quiet {quiet} ms, ratio {find_ratio(report)}"
