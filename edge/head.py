@@ -115,9 +115,12 @@ def read_head(data: bytes) -> Verdict:
     Raises:
         RefusedError: not a head of HTTP/1.1, or not one of a check.
     """
-    parser = httptools.HttpRequestParser(_NO_CALLBACKS)
+    parser, keeps_alive = httptools.HttpRequestParser(_NO_CALLBACKS), True
     try:
-        parser.feed_data(data)
+        parser.feed_data(data[:-1])
+        # Behind the last byte of a message without a body the parser has forgotten it.
+        keeps_alive = parser.should_keep_alive()
+        parser.feed_data(data[-1:])
     except httptools.HttpParserUpgrade:
         pass  # an offer to speak another protocol, which a server may ignore (RFC 9110, 7.8)
     except httptools.HttpParserError as error:
@@ -132,7 +135,7 @@ def read_head(data: bytes) -> Verdict:
         deciding = (b"content-length", b"content-type", b"transfer-encoding", b"expect")
         refuse_head(*[fields.get(name, b"") for name in deciding], has_host=b"host" in fields)
     wait_s = read_wait(find_fields(data, (PREFER,)).get(PREFER, ()))
-    return read_length(fields[b"content-length"]), parser.should_keep_alive(), bool(fields.get(b"expect")), wait_s
+    return read_length(fields[b"content-length"]), keeps_alive, bool(fields.get(b"expect")), wait_s
 
 
 def find_fields(head: bytes, names: Iterable[bytes]) -> Mapping[bytes, Sequence[bytes]]:

@@ -311,6 +311,12 @@ def test_parser_is_renewed_after_an_unfinished_message(judged: list[bytes]) -> N
     assert judged == [head, head]
 
 
+@pytest.mark.parametrize("field", [b"Connection: close", b"Connection: Upgrade, close", b"Proxy-Connection: close"])
+def test_end_behind_an_empty_body(field: bytes) -> None:
+    """A client that wants the connection to end gets that without a body, too."""
+    assert judge_anew(make_head(field, length=b"Content-Length: 0"))[:3] == (0, False, False)
+
+
 def test_empty_body(judged: list[bytes]) -> None:
     """A length of 0 is remembered like any other."""
     reader, head = HeadReader(), make_head(length=b"Content-Length: 0")

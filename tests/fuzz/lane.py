@@ -30,7 +30,7 @@ from edge.cors import Cors
 from edge.errors import RETRIED, STATUSES, RefusedError
 from edge.exchange import CONTINUE, MAX_HEAD_BYTES, Rules, refuse_head
 from edge.frame import BLANK_LINE
-from edge.head import HeadReader
+from edge.head import HeadReader, Verdict
 from edge.lane import FLAGS_START, REQUEST_LINE, Lane
 from edge.metrics import Counters
 from edge.place import Locator, read_network
@@ -198,7 +198,7 @@ class Reader(HeadReader):
         super().__init__()
         self.found: dict[bytes, int] = {}
 
-    def read(self, data: bytes, head: bytes, available: int) -> tuple[int, bool, bool]:
+    def read(self, data: bytes, head: bytes, available: int) -> Verdict:
         """As every reader, and notes it."""
         read = super().read(data, head, available)
         self.found[head] = read[0]

@@ -8,7 +8,7 @@ import pytest
 
 import edge.lane
 from edge.app import Handler
-from edge.head import HeadReader
+from edge.head import HeadReader, Verdict
 from edge.response import Writer
 from tests.edge.test_lane import CHECK, make_check
 from tests.fuzz.campaign import BLOCK, WAYS, judge_again, run_block
@@ -63,7 +63,7 @@ def test_outcomes(target: LaneTarget) -> None:
 def test_sees_what_aiohttp_refuses(target: LaneTarget, monkeypatch: pytest.MonkeyPatch) -> None:
     """A lane that answers a message which aiohttp refuses is found out."""
     body = CHECK.partition(b"\r\n\r\n")[2]
-    monkeypatch.setattr(HeadReader, "read", lambda *_: (len(body), True, False))
+    monkeypatch.setattr(HeadReader, "read", lambda *_: (len(body), True, False, 0))
     assert judge(target, CHECK) == "200"
     with pytest.raises(BrokenError, match="aiohttp refuses"):
         judge(target, make_check(body, b"X-A : b"))
@@ -73,7 +73,7 @@ def test_sees_another_body(target: LaneTarget, monkeypatch: pytest.MonkeyPatch) 
     """A lane that takes another length than the head's is found out."""
     read = HeadReader.read
 
-    def read_less(reader: HeadReader, data: bytes, head: bytes, available: int) -> tuple[int, bool, bool]:
+    def read_less(reader: HeadReader, data: bytes, head: bytes, available: int) -> Verdict:
         length, *rest = read(reader, data, head, available)
         return length - 1, *rest
 
