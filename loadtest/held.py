@@ -181,6 +181,7 @@ class HeldBench:
         body = author.sign(make_document(PROGRAM, turn))
         used, began = read_usage(self._worker), time.monotonic()
         await author.put(PROGRAM, body, is_new=False)
+        published = time.monotonic()
         while not all(device.answer for device in devices):
             if self._ended:
                 raise MeasureError(f"expected connections to stay, {self._ended} have ended")
@@ -192,6 +193,7 @@ class HeldBench:
         found["processor_us_each"] = round(used.total_s * MICRO / len(devices), 1)
         answered = sorted(device.answered_at for device in devices)
         found["busy"] = (began, answered[-1])
+        found["published_s"], found["first_s"] = round(published - began, 3), round(answered[0] - began, 3)
         found["last_s"] = round(answered[-1] - began, 3)
         found["half_s"] = round(answered[len(answered) // 2] - began, 3)
         mark = f'"version":"{version(turn)}"'.encode()
