@@ -29,6 +29,9 @@ import orjson
 import redis
 
 from loadtest.audience import FULL, QUICK, AudienceBench
+from loadtest.capacity import FULL as MANY_PROGRAMS
+from loadtest.capacity import QUICK as SOME_PROGRAMS
+from loadtest.capacity import CapacityBench, judge_capacity, render_capacity
 from loadtest.change import make_probe, make_question, measure_changes
 from loadtest.client import Answer, ask_all, ask_one
 from loadtest.comparison import Truth, Verdict, compare
@@ -68,6 +71,8 @@ from loadtest.wrk import Supply
 Json = dict[str, Any]
 
 SECTIONS = ("cost", "answers", "load", "change", "audience", "ofrep", "window", "held", "overload")
+# Takes as long as all the others, and is measured where it is asked for.
+ON_REQUEST = ("capacity",)
 SEED = 20_261_120
 # How many programs are published, step by step.
 FEW, USUAL, MANY = 100, 1_000, 10_000
@@ -126,9 +131,10 @@ def make_plan(sections: Sequence[str], rounds: int, seconds: int, *, is_quick: b
 
 def _sections(text: str) -> list[str]:
     sections = text.split(",")
-    unknown = [section for section in sections if section not in SECTIONS]
+    known = SECTIONS + ON_REQUEST
+    unknown = [section for section in sections if section not in known]
     if unknown:
-        raise argparse.ArgumentTypeError(f"expected sections of {', '.join(SECTIONS)}, got {unknown[0]!r}")
+        raise argparse.ArgumentTypeError(f"expected sections of {', '.join(known)}, got {unknown[0]!r}")
     return sections
 
 
@@ -177,6 +183,8 @@ class Bench:
             self._measure_changes()
         if plan.wants("audience"):
             self._measure_audience()
+        if plan.wants("capacity"):
+            self._measure_capacity()
         if plan.wants("window"):
             self._report["window"] = measure_windows(self._folder, self._cleanup, is_quick=plan.is_quick)
         if plan.wants("held"):
@@ -196,6 +204,15 @@ class Bench:
             if self._plan.wants(*sections):
                 self._grow(self._plan.usual)
                 measure_them()
+
+    def _measure_capacity(self) -> None:
+        folder = self._folder / "capacity-questions"
+        folder.mkdir()
+        size = SOME_PROGRAMS if self._plan.is_quick else MANY_PROGRAMS
+        for programs in range(MANY, size.programs + 1, MANY):
+            self._grow(programs)  # by parts, so that not all documents are held at a time
+        self._grow(size.programs)
+        self._report["capacity"] = CapacityBench(self._stage, folder, size, SEED).run()
 
     def _measure_audience(self) -> None:
         folder = self._folder / "audiences"
@@ -420,6 +437,9 @@ def main(arguments: Sequence[str]) -> int:
     if "window" in report:
         report["failures"] += judge_windows(report["window"], is_quick=plan.is_quick)
         table = "\n".join([table, *render_windows(report["window"])])
+    if "capacity" in report:
+        report["failures"] += judge_capacity(report["capacity"], is_quick=plan.is_quick)
+        table = "\n".join([table, *render_capacity(report["capacity"])])
     if "held" in report:
         report["failures"] += judge_held(report["held"], is_quick=plan.is_quick)
         table = "\n".join([table, *render_held(report["held"])])

@@ -105,6 +105,14 @@ class Stage:
 
         `settings` are further ones, or others than it would have; `sign` is what says that it serves.
         """
+        edge = self.begin_edge(name, has_lane=has_lane, workers=workers, settings=settings)
+        await_ready(lambda: is_ok(f"http://127.0.0.1:{edge.admin}/{sign}"), edge.server)
+        return edge
+
+    def begin_edge(
+        self, name: str, *, has_lane: bool, workers: int = 1, settings: Mapping[str, str] = NO_SETTINGS
+    ) -> Edge:
+        """Returns an edge that is just starting, as `start_edge` does one that serves."""
         port, admin, data = pick_port(), pick_port(), self._folder / name
         environment = {
             "GRAYWAVE_EDGE_LISTEN": f"127.0.0.1:{port}",
@@ -121,7 +129,6 @@ class Stage:
             **settings,
         }
         server = self._start(name, make_command("edge"), environment)
-        await_ready(lambda: is_ok(f"http://127.0.0.1:{admin}/{sign}"), server)
         return Edge(server, port, admin, data, has_lane)
 
     @property

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.bench import SECTIONS, main, make_plan, make_questions, parse_arguments
+from loadtest.bench import ON_REQUEST, SECTIONS, main, make_plan, make_questions, parse_arguments
+from loadtest.capacity import MAX_FIRST_ANSWER_S
 from loadtest.population import Census, Population, parse_question
 from loadtest.report import (
     LEAST_COMPARED,
@@ -145,6 +146,7 @@ def test_options_make_a_plan(tmp_path: Path) -> None:
     assert plan.wants("load")
     assert plan.wants("cost", "change")
     assert not plan.wants("cost", "answers")
+    assert parse_arguments(["--only", "capacity"])[0].sections == {"capacity"}
     plan, _ = parse_arguments(["--only", "audience,load", "--only", "change"])
     assert plan.sections == {"audience", "load", "change"}
 
@@ -206,7 +208,8 @@ def test_the_document_says_what_the_code_does() -> None:
         assert promise in text
     assert f"| {MAX_CHANGE_GROWTH} |" in text
     assert f"a 304, over a check's | {MAX_UNCHANGED_RATIO} |" in text
-    for section in SECTIONS:
+    assert f"first right answer | {MAX_FIRST_ANSWER_S:.0f} s |" in text
+    for section in SECTIONS + ON_REQUEST:
         assert f"## `{section}`: " in text
     for field in fields(Census):
         if field.name not in ("checks", "programs", "refusals_a_check"):
