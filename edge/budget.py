@@ -13,8 +13,10 @@ from edge.errors import RefusedError
 COSTLY_BYTES: Final = 2_048
 # What costly work gets in any case: some of it is somebody's first start.
 LEAST: Final = 0.05
-# Costly work that may be done at once after a quiet time, in seconds.
+# Costly work that may be done at once after a quiet time, in seconds of the processor.
 STOCK_S: Final = 0.25
+# A worker that is so busy has a queue before it.
+SATURATED: Final = 0.97
 # So many seconds a second are no bound: no thread has them.
 UNBOUNDED: Final = 10.0
 
@@ -55,9 +57,14 @@ class Budget:
         """Several times a second: says how much of the time since the last one the worker wanted its processor."""
         self.busy = min(wanted_s / elapsed_s, 1.0)
         if self._target < 1:
-            cheap = self.busy - self._spent_s / elapsed_s
-            self._share = min(max(self._target - cheap, LEAST), self._target)
+            self._share = max(self._choose_share(self._spent_s / elapsed_s), LEAST)
         self._spent_s = 0.0
+
+    def _choose_share(self, spent: float) -> float:
+        """Where the worker is saturated, what cheap work got says nothing of what it wanted: half of before."""
+        if self.busy >= SATURATED:
+            return min(self._share, self._target) / 2
+        return min(self._target - (self.busy - spent), self._target)
 
     def admits(self, purpose: Purpose, now: float) -> bool:
         """Says whether costly work may begin at a time in seconds, of a clock that only goes forward."""
@@ -73,6 +80,6 @@ class Budget:
         return RefusedError("overloaded", message, retry_after_s=wait_s)
 
     def spend(self, seconds: float) -> None:
-        """Says what costly work took, in seconds."""
+        """Says what costly work took, in seconds of the processor."""
         self._stock_s -= seconds
         self._spent_s += seconds

@@ -156,11 +156,11 @@ class Rules:
             RefusedError: `overloaded`, before it has begun.
         """
         self.afford(purpose)
-        started = time.monotonic()
+        started = time.thread_time()
         try:
             yield
         finally:
-            self.budget.spend(time.monotonic() - started)
+            self.budget.spend(time.thread_time() - started)
 
     def afford(self, purpose: Purpose) -> None:
         """Returns where there is time for costly work; raises RefusedError `overloaded` where there is none."""

@@ -35,7 +35,14 @@ def test_stock_is_used_up_in_order() -> None:
 
 @pytest.mark.parametrize(
     ("used", "spent", "share"),
-    [(0.02, 0.0, 0.8), (0.18, 0.16, 0.8), (0.2, 0.0, LEAST), (0.2, 0.2, TARGET), (0.0, 0.0, TARGET), (0.1, 0.0, 0.4)],
+    [
+        (0.02, 0.0, 0.8),
+        (0.18, 0.16, 0.8),
+        (0.19, 0.0, LEAST),
+        (0.18, 0.18, TARGET),
+        (0.0, 0.0, TARGET),
+        (0.1, 0.0, 0.4),
+    ],
 )
 def test_costly_work_gets_what_cheap_work_leaves(used: float, spent: float, share: float) -> None:
     """Of each second so much is left as cheap work has not taken of the target, a little in any case."""
@@ -47,6 +54,16 @@ def test_costly_work_gets_what_cheap_work_leaves(used: float, spent: float, shar
     assert not budget.admits(ALWAYS, NOW)
     assert budget.admits(ALWAYS, NOW + 0.1)
     assert budget._stock_s == pytest.approx(share * 0.1)
+
+
+def test_saturated_worker_halves_its_share() -> None:
+    """Each time, down to the least; a worker that is not saturated goes by what cheap work wants again."""
+    budget = Budget(TARGET)
+    for share in (TARGET / 2, TARGET / 4, TARGET / 8, TARGET / 16, LEAST, LEAST):
+        budget.pulse(0.2, 0.2)
+        assert budget._share == pytest.approx(share)
+    budget.pulse(0.2, 0.04)
+    assert budget._share == pytest.approx(0.7)
 
 
 def test_no_bound_where_none_is_wanted() -> None:
