@@ -17,7 +17,7 @@ from loadtest.client import read_length
 from loadtest.errors import MeasureError
 from loadtest.report import MICRO
 
-CONNECTIONS = 256
+CONNECTIONS = 128
 # Answers have some KiB; how long the last ones may take, in seconds.
 READ_BYTES = 1 << 18
 LAST_S = 5.0
