@@ -4,8 +4,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from cli.embedded import PrivateRedis
+
+# A slow machine is not a wrong answer: no deadline for an example, and no haste in drawing it.
+settings.register_profile("graywave", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("graywave")
 
 
 @pytest.fixture

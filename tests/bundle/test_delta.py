@@ -88,7 +88,7 @@ def test_real_packages(tmp_path: Path, names: tuple[str, str], prototype: int, b
     assert apply((tmp_path / "delta").read_bytes(), old.read_bytes(), len(wanted)) == wanted
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.binary(min_size=8, max_size=2000), st.binary(min_size=1, max_size=2000), st.integers(1, 300))
 def test_any_content(tmp_path_factory: pytest.TempPathFactory, old: bytes, new: bytes, step: int) -> None:
     """Whatever old and new are, the new one comes out, in whatever chunks the delta comes."""

@@ -30,7 +30,7 @@ def sealed(tmp_path: Path) -> Path:
     return tmp_path / "sealed"
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.binary(max_size=200_000))
 def test_content_survives(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     """Any content comes back with its key."""

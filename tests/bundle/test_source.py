@@ -102,7 +102,7 @@ TREES = st.dictionaries(
 )
 
 
-@hypothesis_settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(TREES, st.randoms(use_true_random=False))
 def test_any_tree_packs_alike_from_any_source(
     tmp_path_factory: pytest.TempPathFactory, tree: Tree, random: object

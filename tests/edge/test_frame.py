@@ -136,7 +136,7 @@ def test_long_length(length: int) -> None:
     assert not frame.is_empty
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.text("0123456789 \t+-,x", max_size=30))
 def test_length_is_the_parsers(text: str) -> None:
     """A head that the parser accepts has the length that the parser finds."""

@@ -364,7 +364,7 @@ def messages(draw: st.DrawFn) -> bytes:
     return head + BLANK_LINE + draw(st.sampled_from([BODY, BODY, BODY, b"", b"GET", BODY + b"\r\n", BODY + BODY]))
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(st.lists(messages(), min_size=1, max_size=4))
 def test_memory_never_changes_a_verdict(drawn: list[bytes]) -> None:
     """A reader that has seen usual heads, and whatever else, says of each head what is said of it by itself."""

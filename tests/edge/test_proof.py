@@ -321,7 +321,7 @@ def test_most_keys() -> None:
     assert len(read_key_set(orjson.dumps({"keys": keys}))) == MAX_KEYS
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.binary(max_size=300) | st.tuples(st.integers(0, 1 << 16), st.binary(max_size=4)))
 def test_whatever_comes_is_judged(drawn: bytes | tuple[int, bytes]) -> None:
     """Any bytes, and a genuine token with any part of it replaced, prove nothing and break nothing."""
@@ -335,7 +335,7 @@ def test_whatever_comes_is_judged(drawn: bytes | tuple[int, bytes]) -> None:
     assert identify(BACK_END.make_prover(), token) == ((USER, True) if is_genuine else (None, False))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.binary(max_size=200) | JWKS.map(orjson.dumps))
 def test_whatever_is_in_a_key_file_is_read_or_refused(document: bytes) -> None:
     """Any file gives keys, or a KeySetError and nothing else."""

@@ -6,7 +6,7 @@ Everything drawn is well formed and compiles, so that a property is about decisi
 import os
 from typing import Any
 
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 
 from contract.oracle import bucket, fold, read_ends, read_version
@@ -15,8 +15,7 @@ Json = dict[str, Any]
 
 # `GRAYWAVE_EXAMPLES=100000` is the long run.
 EXAMPLES = int(os.environ.get("GRAYWAVE_EXAMPLES", "500"))
-# No deadline, and no haste in drawing: a slow machine is not a wrong decision.
-thorough = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+thorough = settings(max_examples=EXAMPLES)
 quick = settings(thorough, max_examples=max(1, EXAMPLES // 5))
 
 PROGRAM = "2021000000000001"

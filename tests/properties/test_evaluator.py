@@ -65,7 +65,7 @@ def test_strategies_reach_every_reason(reason: str) -> None:
         return bool(decide(document, question, PROGRAM, now, known)["reason"] == reason)
 
     # Any example will do, so none is made small; the same ones each time, so that the test is no lottery.
-    examples = settings(max_examples=3000, deadline=None, database=None, derandomize=True, phases=[Phase.generate])
+    examples = settings(max_examples=3000, database=None, derandomize=True, phases=[Phase.generate])
     assert is_reached(find(st.tuples(cases(), lists()), is_reached, settings=examples))
 
 

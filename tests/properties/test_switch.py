@@ -72,5 +72,5 @@ def test_strategies_reach_every_reason(reason: str) -> None:
         told = tell_flags([document], context, now, known)
         return any((flag.get("reason") or flag["errorCode"]) == reason for flag in told)
 
-    examples = settings(max_examples=3000, deadline=None, database=None, derandomize=True, phases=[Phase.generate])
+    examples = settings(max_examples=3000, database=None, derandomize=True, phases=[Phase.generate])
     assert is_reached(find(st.tuples(switch_sets(), contexts(), moments, lists()), is_reached, settings=examples))

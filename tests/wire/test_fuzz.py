@@ -57,7 +57,7 @@ def mutate(draw: st.DrawFn) -> bytes:
     return request[: draw(st.sampled_from([len(request)] * 4 + [draw(st.integers(0, len(request)))]))]
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(request=mutate())
 def test_both_answer_the_same(both: dict[str, WireServer], request: bytes) -> None:
     """Status, type and body of the first answer, and of those behind it as far as the lane's connection lasts."""
