@@ -167,6 +167,11 @@ _flag = msgspec.json.Decoder(_Flag)
 _flags = msgspec.json.Decoder(_Flags)
 
 
+# What a client is told, as far as it has to be the same: a status and a body.
+Told = tuple[int, bytes]
+SHED: Final[Told] = (HTTPStatus.SERVICE_UNAVAILABLE.value, b"a report refused unread")
+
+
 class Response(NamedTuple):
     """One response; `closes` where it says that it is the last."""
 
@@ -431,7 +436,7 @@ class LaneTarget:
         self._judge_messages(fed, outcome, responses)
         if len(parts) > 1 and dice.chance(WHOLE_SHARE):
             whole, _ = self._run([b"".join(parts)])
-            if whole != outcome and self._tell_all(whole) != self._tell_all(outcome):
+            if whole != outcome and not _is_same(self._tell_all(whole), self._tell_all(outcome)):
                 raise BrokenError(f"in pieces {outcome}, in one piece {whole}")
         if self._app is not None and self._count % APP_EVERY == 1:
             self._judge_app(b"".join(parts), responses, outcome)
@@ -539,13 +544,13 @@ class LaneTarget:
     def _judge_app(self, data: bytes, responses: Sequence[Response], outcome: Outcome) -> None:
         """Status and body are the same on both sides, as far as the lane's connection lasts."""
         assert self._app is not None
-        lane = [_compare(response) for response in responses]
+        lane = _cut_shed([_compare(response) for response in responses])
         told = list(read_any_responses(self._app.ask(data)))
         plain = [_compare(response) for response in told]
         if lane != plain[: len(lane)] or (bool(plain) and not lane and outcome.handed is None):
             raise BrokenError(f"the lane says {lane}, the aiohttp side {plain}")
 
-    def _tell_all(self, outcome: Outcome) -> tuple[list[tuple[int, bytes]], bytes]:
+    def _tell_all(self, outcome: Outcome) -> tuple[list[Told], bytes]:
         """What a client is told in the end, also by whom its connection is handed to, and what is waited for."""
         told = [_compare(response) for response in read_responses(outcome.written)]
         if outcome.handed and self._app is not None:
@@ -731,10 +736,24 @@ def _is_of_head(response: Response) -> bool:
     }  # fmt: skip
 
 
-def _compare(response: Response) -> tuple[int, bytes]:
+def _is_same(one: tuple[list[Told], bytes], other: tuple[list[Told], bytes]) -> bool:
+    """Whether two clients are told the same, as far as none of them is refused a report unread."""
+    size = min(len(_cut_shed(one[0])), len(_cut_shed(other[0])))
+    is_cut = size < max(len(one[0]), len(other[0]))
+    return one[0][:size] == other[0][:size] and (is_cut or one[1] == other[1])
+
+
+def _cut_shed(told: list[Told]) -> list[Told]:
+    """What stands before a report that is refused unread: who reads it may find another fault in it."""
+    return told[: told.index(SHED)] if SHED in told else told
+
+
+def _compare(response: Response) -> Told:
     """What has to be the same on both sides: of several faults in one head, each may name another."""
     if response.label.endswith("malformed_request"):
         return response.status, b"malformed_request"
+    if response.closes and response.label == "503 overloaded":
+        return SHED
     # Whoever is refused is told another time each.
     return response.status, _find_seconds.sub(b"", response.body)
 
