@@ -6,9 +6,10 @@ find the same one, whole. Of every so many inputs the whole aiohttp side is aske
 
 import asyncio
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from http import HTTPStatus
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Final, NamedTuple, cast
 
@@ -169,7 +170,6 @@ _flags = msgspec.json.Decoder(_Flags)
 
 # What a client is told, as far as it has to be the same: a status and a body.
 Told = tuple[int, bytes]
-SHED: Final[Told] = (HTTPStatus.SERVICE_UNAVAILABLE.value, b"a report refused unread")
 
 
 class Response(NamedTuple):
@@ -436,7 +436,7 @@ class LaneTarget:
         self._judge_messages(fed, outcome, responses)
         if len(parts) > 1 and dice.chance(WHOLE_SHARE):
             whole, _ = self._run([b"".join(parts)])
-            if whole != outcome and not _is_same(self._tell_all(whole), self._tell_all(outcome)):
+            if whole != outcome and not self._is_same(whole, outcome):
                 raise BrokenError(f"in pieces {outcome}, in one piece {whole}")
         if self._app is not None and self._count % APP_EVERY == 1:
             self._judge_app(b"".join(parts), responses, outcome)
@@ -544,15 +544,30 @@ class LaneTarget:
     def _judge_app(self, data: bytes, responses: Sequence[Response], outcome: Outcome) -> None:
         """Status and body are the same on both sides, as far as the lane's connection lasts."""
         assert self._app is not None
-        lane = _cut_shed([_compare(response) for response in responses])
-        told = list(read_any_responses(self._app.ask(data)))
-        plain = [_compare(response) for response in told]
-        if lane != plain[: len(lane)] or (bool(plain) and not lane and outcome.handed is None):
+        lane = [_compare(response) for response in _cut_unread(responses)]
+        plain = [_compare(response) for response in read_any_responses(self._app.ask(data))]
+        if lane != plain[: len(lane)] or (bool(plain) and not responses and outcome.handed is None):
             raise BrokenError(f"the lane says {lane}, the aiohttp side {plain}")
 
-    def _tell_all(self, outcome: Outcome) -> tuple[list[Told], bytes]:
-        """What a client is told in the end, also by whom its connection is handed to, and what is waited for."""
-        told = [_compare(response) for response in read_responses(outcome.written)]
+    def _is_same(self, one: Outcome, other: Outcome) -> bool:
+        """Whether two clients are told the same, as far as none of them is refused a report unread."""
+        told, told_other = self._tell_all(one), self._tell_all(other)
+        if told is None or told_other is None:
+            pairs = zip(
+                _cut_unread(read_responses(one.written)), _cut_unread(read_responses(other.written)), strict=False
+            )
+            return all(_compare(response) == _compare(response_other) for response, response_other in pairs)
+        return told == told_other
+
+    def _tell_all(self, outcome: Outcome) -> tuple[list[Told], bytes] | None:
+        """What a client is told in the end, also by whom its connection is handed to, and what is waited for.
+
+        None where a report is refused unread.
+        """
+        responses = list(read_responses(outcome.written))
+        if len(list(_cut_unread(responses))) < len(responses):
+            return None
+        told = [_compare(response) for response in responses]
         if outcome.handed and self._app is not None:
             told += [_compare(response) for response in read_any_responses(self._app.ask(outcome.handed))]
         return told, outcome.held
@@ -736,24 +751,15 @@ def _is_of_head(response: Response) -> bool:
     }  # fmt: skip
 
 
-def _is_same(one: tuple[list[Told], bytes], other: tuple[list[Told], bytes]) -> bool:
-    """Whether two clients are told the same, as far as none of them is refused a report unread."""
-    size = min(len(_cut_shed(one[0])), len(_cut_shed(other[0])))
-    is_cut = size < max(len(one[0]), len(other[0]))
-    return one[0][:size] == other[0][:size] and (is_cut or one[1] == other[1])
-
-
-def _cut_shed(told: list[Told]) -> list[Told]:
-    """What stands before a report that is refused unread: who reads it may find another fault in it."""
-    return told[: told.index(SHED)] if SHED in told else told
+def _cut_unread(responses: Iterable[Response]) -> Iterator[Response]:
+    """The lane's responses before a report's refusal by its first line: who reads it may find another fault."""
+    return takewhile(lambda response: not (response.closes and response.label == "503 overloaded"), responses)
 
 
 def _compare(response: Response) -> Told:
     """What has to be the same on both sides: of several faults in one head, each may name another."""
     if response.label.endswith("malformed_request"):
         return response.status, b"malformed_request"
-    if response.closes and response.label == "503 overloaded":
-        return SHED
     # Whoever is refused is told another time each.
     return response.status, _find_seconds.sub(b"", response.body)
 
