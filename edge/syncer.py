@@ -20,7 +20,6 @@ from channel import (
     EnvelopeError,
     Feed,
     Head,
-    LinkAwayError,
     LinkRefusedError,
     LogCut,
     Position,
@@ -47,7 +46,8 @@ GATHER_S = 0.02
 # Even where no hint arrives the head is looked at this often, with jitter, so that hosts do not ask in step.
 LOOK_S = 10.0
 LOOK_JITTER = 0.3
-# Where Redis was away it is looked at again sooner: whatever is up again should not wait for its subscription.
+# Where Redis was away or not believed it is looked at again sooner: what is up again, or put right, should not have to
+# wait for a hint.
 AGAIN_S = 1.0
 # What the reason of a document begins with that is good and waits for its file; it is no refusal, and looked at again.
 WAITING = "waiting for its file: "
@@ -229,12 +229,10 @@ class WorkspaceSync:
             problem = await self._take_news()
         except CacheDamageError:
             raise
-        except LinkAwayError as error:
+        except (ChannelError, CacheError) as error:
             problem = str(error)
             jitter = random.uniform(1 - LOOK_JITTER, 1 + LOOK_JITTER)  # noqa: S311 - spreads load
             asyncio.get_running_loop().call_later(AGAIN_S * jitter, self._hinted.set)
-        except (ChannelError, CacheError) as error:
-            problem = str(error)
         except Exception as error:  # noqa: BLE001 - one surprise must not keep a host from following for ever
             problem, surprise = repr(error), error
         if problem != self.state.problem:

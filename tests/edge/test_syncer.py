@@ -536,15 +536,16 @@ async def test_redis_away_from_the_start_is_told(cache: Cache, tmp_path: Path, m
     await asyncio.wait([task])
 
 
+async def hear_nothing() -> AsyncIterator[None]:
+    """A subscription by which nothing comes."""
+    await asyncio.Event().wait()
+    yield
+
+
 async def test_redis_that_was_away_is_looked_at_soon(
     sync: WorkspaceSync, redis_server: PrivateRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A host does not wait for its subscription, or for the next look, where Redis was away and is back."""
-
-    async def hear_nothing() -> AsyncIterator[None]:
-        await asyncio.Event().wait()
-        yield
-
     monkeypatch.setattr(syncer, "LOOK_S", 1e6)
     monkeypatch.setattr(syncer, "AGAIN_S", 0.05)
     monkeypatch.setattr(sync._feed, "subscribe", hear_nothing)
@@ -557,15 +558,27 @@ async def test_redis_that_was_away_is_looked_at_soon(
     await asyncio.wait([task])
 
 
+async def test_source_that_was_not_believed_is_looked_at_soon(
+    source: Source, sync: WorkspaceSync, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where somebody's head is put right without a hint, a host does not wait for its next look."""
+    monkeypatch.setattr(syncer, "LOOK_S", 1e6)
+    monkeypatch.setattr(syncer, "AGAIN_S", 0.05)
+    monkeypatch.setattr(sync._feed, "subscribe", hear_nothing)
+    last = await source.publish()
+    await source.client.hset(source.keys.head, "revision", 9)  # type: ignore[misc]
+    task = asyncio.create_task(sync.run())
+    await eventually(lambda: "expected a head" in sync.state.problem)
+    await source.set_head(last)
+    await eventually(lambda: sync.state.position == last)
+    task.cancel()
+    await asyncio.wait([task])
+
+
 async def test_head_is_looked_at_without_hints(
     source: Source, sync: WorkspaceSync, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A host that hears no hints comes to what is published all the same."""
-
-    async def hear_nothing() -> AsyncIterator[None]:
-        await asyncio.Event().wait()
-        yield
-
     monkeypatch.setattr(syncer, "LOOK_S", 0.05)
     monkeypatch.setattr(sync._feed, "subscribe", hear_nothing)
     task = asyncio.create_task(sync.run())
