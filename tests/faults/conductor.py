@@ -14,6 +14,7 @@ from loadtest.errors import MeasureError
 from tests.faults.city import PATIENCE_S, City, CrowdProcess, send
 from tests.faults.editor import MAIN
 from tests.faults.plan import Plan, Step
+from tests.faults.verdict import NOTICED_S
 
 Json = dict[str, Any]
 
@@ -93,12 +94,16 @@ class Conductor:
                 self._do(fault)
 
     def _fill(self, faults: list[str], lasts_s: float) -> None:
-        """These faults one after the other, each as soon as the hosts have got over the one before."""
+        """These faults one after the other, each as soon as hosts and devices have got over the one before.
+
+        Whoever just asks the other host because one was silent has one retry: that host must not die just then.
+        """
         until = time.monotonic() + lasts_s
         for fault in faults:
             self._do(fault)
             self._await_well(0)
             self._close_events()
+            time.sleep(NOTICED_S)
         time.sleep(max(0.0, until - time.monotonic()))
 
     @contextmanager
