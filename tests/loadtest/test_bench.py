@@ -29,6 +29,8 @@ from loadtest.report import (
 from loadtest.stage import HOME, make_environment
 
 COMMAND = [sys.executable, "-m", "loadtest.bench"]
+# What overloads a machine on purpose is run by hand.
+USUAL = [section for section in SECTIONS if section != "overload"]
 
 
 def find_processes(folder: Path) -> list[str]:
@@ -46,11 +48,11 @@ def find_processes(folder: Path) -> list[str]:
 
 @pytest.mark.usefixtures("load_tools")
 def test_a_quick_run_measures_everything(tmp_path: Path) -> None:
-    """All sections run, no answer is wrong, the report has its members, and nothing is left behind."""
+    """All sections but one run, no answer is wrong, the report has its members, nothing is left behind."""
     environment = make_environment({"TMPDIR": str(tmp_path)})
     report_path = tmp_path / "report.json"
     done = subprocess.run(  # noqa: S603
-        [*COMMAND, "--quick", "--json", str(report_path)],
+        [*COMMAND, "--quick", "--only", ",".join(USUAL), "--json", str(report_path)],
         env=environment, check=False, capture_output=True, text=True, cwd=tmp_path, timeout=480,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -81,10 +83,6 @@ def test_a_quick_run_measures_everything(tmp_path: Path) -> None:
     assert report["ofrep"]["switches"] == 100
     assert report["ofrep"]["processor_us"].keys() == {"check", "unchanged", "whole"}
     assert report["ofrep"]["ratio"] > 0
-    overload = report["overload"]
-    assert overload["above"]["saturation"] > 0
-    assert overload["mix"]["fates"].keys() == {"one", "many_interactive", "many_background"}
-    assert overload["crowds"]["kept"].keys() == {"slow", "idle", "bodies", "flood"}
     assert "ratio      lane/nginx" in done.stdout
     assert find_processes(tmp_path) == []
     assert [path.name for path in tmp_path.iterdir()] == ["report.json"]
