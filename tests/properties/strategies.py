@@ -156,12 +156,16 @@ def whos() -> st.SearchStrategy[Json]:
 
 
 def lists() -> st.SearchStrategy[Json]:
-    """What is known beside a document: some of the audiences and windows that releases name."""
+    """What is known beside a document: some of the audiences and windows that releases name.
+
+    Half of the time each window is open with nobody in it: else too few would be asked for a place.
+    """
+    opened = {id_: {"members": [], "is_open": True} for id_ in WINDOWS}
     window = {"members": st.lists(st.sampled_from(DEVICES + USERS), max_size=4), "is_open": st.booleans()}
     return st.fixed_dictionaries(
         {
             "audiences": st.dictionaries(st.sampled_from(AUDIENCES), st.lists(st.sampled_from(USERS), max_size=3)),
-            "windows": st.dictionaries(st.sampled_from(WINDOWS), st.fixed_dictionaries(window)),
+            "windows": st.just(opened) | st.dictionaries(st.sampled_from(WINDOWS), st.fixed_dictionaries(window)),
             "proven": st.booleans(),
         },
         optional={"trials": st.dictionaries(st.sampled_from([PROGRAM, "2021000000000002"]), versions, max_size=2)},

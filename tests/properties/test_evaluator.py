@@ -60,16 +60,14 @@ def test_canonical_bytes_decide_the_same(case: tuple[Json, Json, int]) -> None:
 @pytest.mark.parametrize("reason", REASONS)
 def test_strategies_reach_every_reason(reason: str) -> None:
     """The property is not empty: documents and questions meet in each of the reasons."""
-    # Windows that are open, with nobody in them, are drawn together too rarely to wait for.
-    opened = {"windows": {id_: {"members": [], "is_open": True} for id_ in WINDOWS}} if reason == "ask" else {}
 
     def is_reached(example: tuple[tuple[Json, Json, int], Json]) -> bool:
         (document, question, now), known = example
-        return bool(decide(document, question, PROGRAM, now, known | opened)["reason"] == reason)
+        return bool(decide(document, question, PROGRAM, now, known)["reason"] == reason)
 
     # Any example will do, so none is made small; the same ones each time, so that the test is no lottery.
     examples = settings(max_examples=3000, database=None, phases=[Phase.generate])
-    drawn = find(st.tuples(cases(), lists()), is_reached, settings=examples, random=Random(0))  # noqa: S311 - repeatable, not secret
+    drawn = find(st.tuples(cases(), lists()), is_reached, settings=examples, random=Random(1))  # noqa: S311 - repeatable, not secret
     assert is_reached(drawn)
 
 
