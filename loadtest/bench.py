@@ -85,6 +85,14 @@ AT_ONCE = 2_000
 # One of so many compared questions asks about several programs, one of them unknown.
 MERGED_EVERY, MERGED = 10, 8
 
+# Sections with promises of their own: what judges their figures, and what shows them.
+JUDGES = {
+    "window": (judge_windows, render_windows),
+    "capacity": (judge_capacity, render_capacity),
+    "held": (judge_held, render_held),
+    "overload": (judge_overload, render_overload),
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -434,18 +442,10 @@ def main(arguments: Sequence[str]) -> int:
         return 4
     report["failures"] = find_failures(report, is_quick=plan.is_quick)
     table = render_table(report)
-    if "window" in report:
-        report["failures"] += judge_windows(report["window"], is_quick=plan.is_quick)
-        table = "\n".join([table, *render_windows(report["window"])])
-    if "capacity" in report:
-        report["failures"] += judge_capacity(report["capacity"], is_quick=plan.is_quick)
-        table = "\n".join([table, *render_capacity(report["capacity"])])
-    if "held" in report:
-        report["failures"] += judge_held(report["held"], is_quick=plan.is_quick)
-        table = "\n".join([table, *render_held(report["held"])])
-    if "overload" in report:
-        report["failures"] += judge_overload(report["overload"], is_quick=plan.is_quick)
-        table = "\n".join([table, *render_overload(report["overload"])])
+    for section, (judge, render) in JUDGES.items():
+        if section in report:
+            report["failures"] += judge(report[section], is_quick=plan.is_quick)
+            table = "\n".join([table, *render(report[section])])
     return deliver(report, table, path)
 
 
