@@ -143,9 +143,7 @@ def remove(**given: Any) -> None:
 @take_publisher
 @take_json
 @take_home
-def drop(  # noqa: PLR0913 - a command's options
-    name: str, url: str | None, token_file: Path | None, home: Home, *, dry_run: bool, as_json: bool
-) -> None:
+def drop(name: str, url: str | None, token_file: Path | None, home: Home, *, dry_run: bool, as_json: bool) -> None:
     """Remove the audience NAME; refused while a release that has not ended names it."""
     publisher = open_publisher(home, url, token_file)
     _, revision = _find(publisher, name)

@@ -110,7 +110,7 @@ def _write(plain: IO[bytes], file: Path, recipients: Sequence[str]) -> None:
 
 def _load_age() -> Any:
     try:
-        import pyrage  # type: ignore[import-untyped]  # noqa: PLC0415 - a plain backup does without
+        import pyrage  # type: ignore[import-untyped]
     except ModuleNotFoundError as error:
         raise CommandError(f"encryption is not part of this installation: it lacks {error.name}", Exit.USAGE) from None
     return pyrage

@@ -28,7 +28,7 @@ HIDDEN: Final = "***"
 @take_passport
 @take_device
 @take_home
-def check(  # noqa: PLR0913, PLR0917 - a command's options
+def check(
     programs: tuple[str, ...], workspace: str, url: str | None, wait_s: int, proof: Path | None,
     trials: tuple[Path, ...], device: Device, home: Home,
 ) -> None:  # fmt: skip

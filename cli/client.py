@@ -120,7 +120,7 @@ def open_signers(folder: Path, addresses: Sequence[str], root: Root) -> list[Sig
               help="Folder of root.json and its successors, root.<n>.json.  [default: DATA/keys]")  # fmt: skip
 @take_json
 @take_home
-def client(  # noqa: PLR0913, PLR0917 - a command's options
+def client(
     out: Path | None, edges: tuple[str, ...], domain: str, programs: tuple[str, ...], poll_after: int,
     signed: Path | None, addresses: tuple[str, ...], folder: Path | None, home: Home, *, as_json: bool,
 ) -> None:  # fmt: skip

@@ -25,7 +25,7 @@ from container.doctor import Finding, examine
 @take_device
 @take_json
 @take_home
-def doctor(  # noqa: PLR0913 - a command's options
+def doctor(
     config: Path | None, folder: Path, programs: tuple[str, ...], device: Device, home: Home, *, as_json: bool
 ) -> None:
     """Look at all that an update needs, from the clock to ranges of a file, and name the first fault.

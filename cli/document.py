@@ -38,7 +38,7 @@ def get(name: str, kind: str, url: str | None, token_file: Path | None, home: Ho
 @click.option("--publisher", "url", help="Address of the publisher.  [default: the one of the data folder]")
 @click.option("--token-file", type=click.Path(path_type=Path), help="File of its token.  [default: DATA/token]")
 @take_home
-def put(  # noqa: PLR0913 - a command's options
+def put(
     file: BinaryIO, revision: str | None, url: str | None, token_file: Path | None, home: Home, *,
     dry_run: bool,
 ) -> None:  # fmt: skip

@@ -40,7 +40,7 @@ _NOTHING: Final = "nothing"
 @take_publisher
 @take_json
 @take_home
-def explain(  # noqa: PLR0913, PLR0917 - a command's options
+def explain(
     program: str, installed: str, trial: str, revision: int | None, at: int | None, workspace: str, device: Device,
     admin_url: str | None, admin_token: Path | None, url: str | None, token_file: Path | None, home: Home, *,
     as_json: bool,

@@ -123,7 +123,7 @@ class Result:
 @take_publisher
 @take_json
 @take_home
-def gc(  # noqa: PLR0913, PLR0917 - a command's options
+def gc(
     keep_days: int, keep_versions: int, address: str | None, url: str | None, token_file: Path | None, home: Home, *,
     delete: bool, as_json: bool,
 ) -> None:  # fmt: skip

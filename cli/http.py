@@ -25,7 +25,7 @@ class Answer:
     body: Any
 
 
-def ask(  # noqa: PLR0913 - what a request is
+def ask(
     method: str, url: str, *, body: object = None, headers: Mapping[str, str] | None = None,
     allow: tuple[int, ...] = (), timeout_s: float = TIMEOUT_S,
 ) -> Answer:  # fmt: skip

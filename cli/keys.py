@@ -127,7 +127,7 @@ def keys() -> None:
     help="How many keys to make for a role, such as root=3.  [default: 1]",
 )  # fmt: skip
 @take_json
-def new(  # noqa: PLR0913 - a command's options
+def new(
     folder: Path, workspace: str, days: int, *, algorithm: AlgorithmName, thresholds: dict[str, int],
     counts: dict[str, int], as_json: bool,
 ) -> None:  # fmt: skip
@@ -393,7 +393,7 @@ def _find_fresh(folder: Path, role: str, address: str | None, algorithm: Algorit
     return _Fresh(made.public, path, made)
 
 
-def _finish(  # noqa: PLR0913 - what a change is, and its command's options
+def _finish(
     folder: Path, before: Root, contents: Contents, fresh: _Fresh | None, *, root_keys: tuple[str, ...], as_json: bool
 ) -> None:
     """Signs and writes the next root with the root keys at hand; says what came of it."""

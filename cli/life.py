@@ -160,9 +160,7 @@ def move(program: str, release: str, below: str | None, desk: Desk) -> None:
 @click.option("--percent", metavar="PERCENT", help="From now on.  [default: what it has come to]")
 @click.option("--hold", is_flag=True, help="Hold it where it is, without further steps.")
 @take_desk
-def ramp(  # noqa: PLR0913 - a command's options
-    program: str, release: str, steps: str | None, percent: str | None, desk: Desk, *, hold: bool
-) -> None:
+def ramp(program: str, release: str, steps: str | None, percent: str | None, desk: Desk, *, hold: bool) -> None:
     """Raise the percentage of RELEASE of PROGRAM, such as `5%@+1h,20%@2026-01-31T09:00`; who is in stays in.
 
     The steps replace those that it has. Nothing is published again when their times come.
@@ -201,7 +199,7 @@ def schedule(program: str, release: str, opens: int | None, closes: int | None, 
 @click.option("--id", "name", help="The release's id.  [default: rN, the next number]")
 @click.option("--below", metavar="OTHER", help="Put it below this release instead of on top.")
 @take_desk
-def rollback(  # noqa: PLR0913, PLR0917 - a command's options
+def rollback(
     program: str, version: str, sources: tuple[str, ...], name: str | None, below: str | None, desk: Desk
 ) -> None:
     """Take all devices of PROGRAM back to VERSION, which it has a package of, from the versions that are given.

@@ -52,7 +52,7 @@ def _take_level(_ctx: click.Context, _param: click.Parameter, text: str) -> int:
 @click.option("--seal", is_flag=True, help="Encrypt it: only devices that a release covers are told the key.")
 @take_json
 @take_home
-def pack(  # noqa: PLR0913, PLR0917 - a command's options
+def pack(
     source: Path, program: str, version: str, out: Path | None, folder: Path | None, addresses: tuple[str, ...],
     workspace: str | None, level: int, home: Home, *, seal: bool, as_json: bool,
 ) -> None:  # fmt: skip
@@ -73,9 +73,7 @@ def pack(  # noqa: PLR0913, PLR0917 - a command's options
     click.echo(f"packed {out}{', sealed: its package.json holds the key' if seal else ''}")
 
 
-def pack_with_keys(  # noqa: PLR0913 - what a package is
-    source: Path, out: Path, program: str, version: str, keys: Path, *, level: int
-) -> dict[str, Any]:
+def pack_with_keys(source: Path, out: Path, program: str, version: str, keys: Path, *, level: int) -> dict[str, Any]:
     """Packs a source with the package key in the folder `keys`, showing progress; returns what came out.
 
     Raises:
@@ -114,7 +112,7 @@ def _refuse_keys(folder: Path, error: Exception) -> CommandError:
     return CommandError(f"cannot use the keys in {folder}: {error} (make some: graywave keys new)", Exit.USAGE)
 
 
-def _pack(  # noqa: PLR0913, PLR0917 - what a package is
+def _pack(
     source: Path, out: Path, program: str, version: str, workspace: str, keys: Sequence[Signer], level: int, *,
     seal: bool,
 ) -> dict[str, Any]:  # fmt: skip

@@ -45,9 +45,7 @@ PRIVATE_MODE = 0o600
 @take_device
 @take_json
 @take_home
-def preset(  # noqa: PLR0913 - a command's options
-    programs: str, out: Path, config: Path | None, device: Device, home: Home, *, as_json: bool
-) -> None:
+def preset(programs: str, out: Path, config: Path | None, device: Device, home: Home, *, as_json: bool) -> None:
     """Export the versions that a device should have now, for a host app to ship.
 
     The SDK installs from the folder, offline, where nothing or an older version is installed: Container(…, preset=…).

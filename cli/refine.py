@@ -131,7 +131,7 @@ def take_bases(function: _Function) -> _Function:
 @take_publisher
 @take_json
 @take_home
-def refine(  # noqa: PLR0913, PLR0917 - a command's options
+def refine(
     program: str, version: str | None, bases: int, running: str | None, address: str | None, url: str | None,
     token_file: Path | None, home: Home, *, no_full: bool, as_json: bool,
 ) -> None:  # fmt: skip

@@ -88,7 +88,7 @@ for _name, _command in COMMANDS.items():
 @take_publisher
 @take_json
 @take_home
-def release_packed(  # noqa: PLR0913, PLR0917 - a command's options
+def release_packed(
     packed: Path, parts: int | None, ramp: str | None, users: tuple[str, ...], audiences: tuple[str, ...],
     window: int | None, until: int | None, per_minute: int | None, opens: int | None, closes: int | None,
     continues: str | None, name: str | None, below: str | None, urgency: str | None, urgent: int | None,

@@ -54,7 +54,7 @@ def republish(
 
 
 def _wait_for(publisher: str) -> dict[str, object]:
-    from cli.http import ask  # noqa: PLC0415 - what it needs is not in the servers' image, which has edges' folders
+    from cli.http import ask
 
     url = f"{publisher.rstrip('/')}/healthz"
     deadline = time.monotonic() + PATIENCE_S
@@ -69,10 +69,10 @@ def _wait_for(publisher: str) -> dict[str, object]:
 
 
 def _refill(folder: Path, root: Path, redis: str) -> dict[str, object]:
-    from edge.chain import Chain  # noqa: PLC0415 - for this way alone
-    from edge.errors import CacheError, RefillError  # noqa: PLC0415
-    from edge.refill import refill, take_stock  # noqa: PLC0415
-    from trust import TrustError  # noqa: PLC0415
+    from edge.chain import Chain
+    from edge.errors import CacheError, RefillError
+    from edge.refill import refill, take_stock
+    from trust import TrustError
 
     try:
         stock = take_stock(folder, Chain.pin(root.read_bytes()))

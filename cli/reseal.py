@@ -24,7 +24,7 @@ from cli.refine import find_version, open_files, publish_change, read_document, 
 @take_publisher
 @take_json
 @take_home
-def reseal(  # noqa: PLR0913, PLR0917 - a command's options
+def reseal(
     program: str, version: str, address: str | None, url: str | None, token_file: Path | None, home: Home, *,
     as_json: bool,
 ) -> None:  # fmt: skip

@@ -29,13 +29,13 @@ class _Host(_Server, click.Group):
 
 
 def _find_edge() -> tuple[type, str, str]:
-    from edge.settings import PREFIX, SECTION, EdgeSettings  # noqa: PLC0415 - each server imports what it needs alone
+    from edge.settings import PREFIX, SECTION, EdgeSettings
 
     return EdgeSettings, PREFIX, SECTION
 
 
 def _find_publisher() -> tuple[type, str, str]:
-    from publisher import PREFIX, SECTION, Settings  # noqa: PLC0415 - as above
+    from publisher import PREFIX, SECTION, Settings
 
     return Settings, PREFIX, SECTION
 
@@ -51,7 +51,7 @@ def edge(context: click.Context, config: Path | None) -> None:
     if context.invoked_subcommand is not None:
         context.obj = config
         return
-    from edge import read_settings, run_edge  # noqa: PLC0415 - as above
+    from edge import read_settings, run_edge
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s edge %(levelname)s %(message)s")
     try:
@@ -71,8 +71,8 @@ def reload(config: Path | None, data: Path | None) -> None:
     No device is refused or cut off. Where something is wrong with them everything stays as it is, and this command
     says what. The running edge reads its own settings file and environment; --config is only for where its data is.
     """
-    from edge.control import ask_reload  # noqa: PLC0415 - as above
-    from edge.settings import find_data  # noqa: PLC0415
+    from edge.control import ask_reload
+    from edge.settings import find_data
 
     folder = data or find_data(config, os.environ)
     if folder is None:
@@ -91,9 +91,9 @@ def reload(config: Path | None, data: Path | None) -> None:
 @click.option("--config", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="TOML file of settings.")
 def publisher(config: Path | None) -> None:
     """Run the publisher of a workspace: sign what the control plane decides, and distribute it."""
-    from publisher import PREFIX, SECTION, PublisherError, Settings  # noqa: PLC0415 - as above
-    from publisher.main import main  # noqa: PLC0415
-    from settings import read  # noqa: PLC0415
+    from publisher import PREFIX, SECTION, PublisherError, Settings
+    from publisher.main import main
+    from settings import read
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s publisher %(levelname)s %(message)s")
     try:

@@ -45,7 +45,7 @@ class _File(msgspec.Struct):
 @take_publisher
 @take_json
 @take_home
-def simulate_change(  # noqa: PLR0913, PLR0917 - a command's options
+def simulate_change(
     file: BinaryIO, paths: tuple[Path, ...], current: BinaryIO | None, at: int | None, url: str | None,
     token_file: Path | None, home: Home, *, as_json: bool,
 ) -> None:  # fmt: skip

@@ -34,7 +34,7 @@ MAX_DAYS: Final = 30
 @take_publisher
 @take_json
 @take_home
-def trial(  # noqa: PLR0913, PLR0917 - a command's options
+def trial(
     program: str, version: str, users: tuple[str, ...], days: int, packed: Path | None, address: str | None,
     url: str | None, token_file: Path | None, home: Home, *, as_json: bool,
 ) -> None:  # fmt: skip

@@ -89,7 +89,7 @@ class _Active:
 @take_device
 @take_json
 @take_home
-def update(  # noqa: PLR0913, PLR0917 - a command's options
+def update(
     programs: tuple[str, ...], config: Path | None, folder: Path, proof: Path | None, trials: tuple[Path, ...],
     device: Device, home: Home, *, as_json: bool,
 ) -> None:  # fmt: skip

@@ -36,7 +36,7 @@ def windows() -> None:
 @take_publisher
 @take_json
 @take_home
-def list_windows(  # noqa: PLR0913 - a command's options
+def list_windows(
     workspace: str, admin_url: str | None, url: str | None, token_file: Path | None, home: Home, *, as_json: bool
 ) -> None:
     """Show each release with a window: places given, as a host knows them, and the state of the window."""

@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from random import Random
 from typing import Self
 
@@ -63,7 +64,7 @@ class Arrivals:
     """
 
     def __init__(self, port: int, connections: int = CONNECTIONS, seed: int = 0) -> None:
-        self._random = Random(seed)  # noqa: S311 - a bench wants repeatable, not secret
+        self._random = Random(seed)
         self._poll = select.epoll()
         self._sockets = [socket.create_connection(("127.0.0.1", port)) for _ in range(connections)]
         self._free = {each.fileno(): each for each in self._sockets}
@@ -169,7 +170,7 @@ class Arrivals:
             return
         fate, status = self.fates[name], int(held[9:12])
         fate.statuses[status] += 1
-        if status == 200:  # noqa: PLR2004 - OK
+        if status == HTTPStatus.OK:
             fate.times_us.append((time.perf_counter() - due) * MICRO)
         del self._busy[descriptor]
         self._free[descriptor] = connection

@@ -125,7 +125,7 @@ class Users:
 
     def draw_records(self, start: int, count: int) -> bytes:
         """Returns the records of the users from number `start` on, as `Population` does."""
-        draw = Random(f"{self._seed}/users/{start}").randrange  # noqa: S311 - a bench wants repeatable, not secret
+        draw = Random(f"{self._seed}/users/{start}").randrange
         members, strangers, pack = self._members, 1 << 62, RECORD.pack
         records = bytearray()
         for number in range(start, start + count):
@@ -261,7 +261,7 @@ class AudienceBench:
         folder.mkdir()
         numbers = map(str, (size.lists, size.ids_each, size.lookups))
         command = [sys.executable, "-m", "loadtest.lookup", str(folder), *numbers]
-        done = subprocess.run(  # noqa: S603 - our own code
+        done = subprocess.run(
             command, check=False, capture_output=True, text=True, env=make_environment({}), timeout=LOOKUP_TIMEOUT_S
         )
         if done.returncode:

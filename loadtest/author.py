@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from http import HTTPStatus
 from typing import Any, Self
 
 import aiohttp
@@ -49,7 +50,7 @@ class Author:
         """
         condition = {"If-None-Match": "*"} if is_new else {"If-Match": "*"}
         async with self._session.put(f"{self._url}{kind}/{name}", data=body, headers=condition) as response:
-            if response.status != 200:  # noqa: PLR2004 - OK; 202 is published, but not distributed
+            if response.status != HTTPStatus.OK:  # 202 is published, but not distributed
                 text = await response.text()
                 raise MeasureError(f"expected 200 for document {name}, got {response.status} {text[:500]!r}")
 

@@ -8,6 +8,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -59,7 +60,7 @@ class CapacityBench:
 
     def __init__(self, stage: Stage, folder: Path, size: Size, seed: int) -> None:
         self._stage, self._size = stage, size
-        numbers = Random(seed).sample(range(size.programs), min(size.questions, size.programs))  # noqa: S311 - no secret
+        numbers = Random(seed).sample(range(size.programs), min(size.questions, size.programs))
         self._programs = [name_program(number) for number in numbers]
         documents = [make_document(number, seed) for number in numbers]
         self._supply = Supply(Population(documents, seed), folder)
@@ -115,7 +116,7 @@ def await_answer(edge: Edge, request: bytes, revision: int) -> Answer:
         except (OSError, MeasureError):  # nobody listens yet, or whoever does is not so far
             time.sleep(POLL_S)
             continue
-        if answer.status == 200 and orjson.loads(answer.body)["revision"] == revision:  # noqa: PLR2004 - OK
+        if answer.status == HTTPStatus.OK and orjson.loads(answer.body)["revision"] == revision:
             return answer
         time.sleep(POLL_S)
     raise ServerError(f"expected an answer of {edge.server.name} at revision {revision}{edge.server.show_output()}")

@@ -48,7 +48,7 @@ def name_turn(turn: int) -> str:
 
 def make_question(seed: int) -> bytes:
     """Returns the request of a device that has nothing of the changing program, hence is told of its newest release."""
-    template = make_template(draw_profile(Random(seed)), {make_probe(seed, 0)["program"]: ""})  # noqa: S311 - repeatable
+    template = make_template(draw_profile(Random(seed)), {make_probe(seed, 0)["program"]: ""})
     return fill_template(template, b"0" * ID_CHARS, make_address(0))
 
 
@@ -65,7 +65,7 @@ async def measure_changes(author: Author, port: int, seed: int, first: int, coun
     Raises:
         MeasureError: a change did not show within CHANGE_TIMEOUT_S.
     """
-    random = Random(seed)  # noqa: S311 - the same
+    random = Random(seed)
     question = make_question(seed)
     changes = []
     async with author, await Connection.open(port) as device:

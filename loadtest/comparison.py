@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
 import orjson
@@ -70,7 +71,7 @@ def compare(truth: Truth, requests: Sequence[bytes], answers: Mapping[str, Seque
 
 def _is_right(truth: Truth, question: Json, answer: Answer, expected: dict[int, Json]) -> bool:
     """By the hour: it is all of the time that an answer depends on here, and it may have struck in between."""
-    if answer.status != 200:  # noqa: PLR2004 - OK
+    if answer.status != HTTPStatus.OK:
         return False
     told = orjson.loads(answer.body)
     for now in (answer.asked_at, answer.answered_at):

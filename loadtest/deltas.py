@@ -60,9 +60,7 @@ def find_source(side: str, folder: Path) -> Path:
     npm = find_tool("npm", "npm")
     # Only packed, as published: nothing of it is run.
     command = [npm, "pack", side, "--pack-destination", str(folder), "--ignore-scripts", "--silent"]
-    done = subprocess.run(  # noqa: S603 - a program that was looked up, a list of arguments
-        command, check=False, capture_output=True, text=True, timeout=FETCH_TIMEOUT_S, cwd=folder
-    )
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=FETCH_TIMEOUT_S, cwd=folder)
     names = done.stdout.split()
     if done.returncode or not names:
         raise MeasureError(f"npm could not fetch {side!r}: {done.stderr.strip()[-200:]}")

@@ -276,7 +276,7 @@ def ordinary_checks(port: int, request: bytes) -> Iterator[list[tuple[float, flo
     """Sends ordinary checks meanwhile; the list has when each was due and its milliseconds, once the context ends."""
     took: list[tuple[float, float]] = []
     with ExitStack() as cleanup:
-        stream = subprocess.Popen(  # noqa: S603 - our own
+        stream = subprocess.Popen(
             [sys.executable, "-m", "loadtest.stream", str(port)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

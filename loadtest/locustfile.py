@@ -10,6 +10,7 @@ import ipaddress
 import json
 import os
 from collections.abc import Mapping
+from http import HTTPStatus
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -116,14 +117,14 @@ class Device(FastHttpUser):
     def on_start(self) -> None:
         """Reads the demo once."""
         self._demo: Json = json.loads(DEMO.read_text("utf-8"))
-        self._random = Random()  # noqa: S311 - load wants variety, not secrecy
+        self._random = Random()
 
     @task
     def check(self) -> None:
         """Asks, and looks at the answer."""
         question = make_question(self._demo, self._random)
         with self.client.post("/v1/check", json=question, catch_response=True) as response:
-            if response.status_code != 200:  # noqa: PLR2004 - OK
+            if response.status_code != HTTPStatus.OK:
                 response.failure(f"expected 200, got {response.status_code}")
                 return
             fault = find_fault(self._demo, question, response.json())

@@ -56,7 +56,7 @@ def name_user(number: int) -> str:
 
 def draw_looks(lists: Sequence[Callable[[str], bool]], count: int, looked: int, *, is_member: bool) -> list[Look]:
     """Returns `looked` look-ups in lists of `count` users: each a list, and a user who is on it, or on no list."""
-    random = Random(f"{SEED}/{is_member}")  # noqa: S311 - a bench wants repeatable, not secret
+    random = Random(f"{SEED}/{is_member}")
     looks = []
     for _ in range(looked):
         place = random.randrange(len(lists))

@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from random import Random
 from statistics import median
@@ -79,7 +80,7 @@ def make_flag(number: int) -> Json:
 
 def make_body(number: int) -> bytes:
     """Returns what a page says of whoever looks at it."""
-    profile = draw_profile(Random(f"pages/{number}"))  # noqa: S311 - a bench wants repeatable, not secret
+    profile = draw_profile(Random(f"pages/{number}"))
     said = {name: value for name, value in profile.items() if isinstance(value, str) and name != "user"}
     return orjson.dumps({"context": {"targetingKey": f"user-{number:08}", "plan": f"plan-{number % 70}", **said}})
 
@@ -112,7 +113,7 @@ async def read_tags(port: int, bodies: Sequence[bytes], switches: int) -> list[s
     async with await Connection.open(port) as connection, asyncio.timeout(ARRIVAL_TIMEOUT_S):
         while True:
             answer = await connection.ask(make_request(bodies[0]))
-            if answer.status == 200 and len(orjson.loads(answer.body)["flags"]) == switches:  # noqa: PLR2004 - OK
+            if answer.status == HTTPStatus.OK and len(orjson.loads(answer.body)["flags"]) == switches:
                 break
             await asyncio.sleep(0.02)
         return [read_tag((await connection.ask(make_request(body))).head) for body in bodies]

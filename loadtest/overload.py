@@ -195,7 +195,7 @@ class OverloadBench:
         count = max(1, int(CROWDS[name].count * self._size.part))
         command = [sys.executable, "-m", "loadtest.hostile", name, str(self._edge.port), str(count)]
         ended: list[int] = []
-        with subprocess.Popen(  # noqa: S603 - our own code
+        with subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=make_environment({}), cwd=HOME
         ) as crowd:
             try:

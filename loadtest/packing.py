@@ -44,7 +44,7 @@ def make_package(folder: Path, size: int, files: int, version: int) -> None:
     each = size // files
     for number in range(files):
         changed = version if number % CHANGED_EVERY == 0 else 1
-        draw = random.Random(f"{SEED} {number}")  # noqa: S311 - no secret
+        draw = random.Random(f"{SEED} {number}")
         words = draw.choices(_WORDS, k=each // 8)
         if changed > 1:
             words[len(words) // 2] = f"changed-{changed}"

@@ -35,7 +35,7 @@ class Cost(msgspec.Struct, frozen=True):
 
 def write_tar(source: str, target: str) -> None:
     """Writes the canonical tar of a package: a folder, .zip, .tgz or .tar."""
-    from bundle import open_source, replace_file, write_archive  # noqa: PLC0415 - each work imports what it needs alone
+    from bundle import open_source, replace_file, write_archive
 
     with open_source(Path(source), Path(target).parent) as plan:
         replace_file(Path(target), write_archive(plan))
@@ -43,21 +43,21 @@ def write_tar(source: str, target: str) -> None:
 
 def write_full(tar: str, target: str) -> None:
     """Writes the full transfer of a tar, at the strong level."""
-    from bundle import compress, read_chunks, replace_file  # noqa: PLC0415 - as above
+    from bundle import compress, read_chunks, replace_file
 
     replace_file(Path(target), compress(read_chunks(Path(tar)), Path(tar).stat().st_size))
 
 
 def write_delta(old: str, new: str, target: str) -> None:
     """Writes the delta between two tars, applied and compared before it is handed out."""
-    from bundle.delta import make_delta  # noqa: PLC0415 - as above
+    from bundle.delta import make_delta
 
     make_delta(Path(old), Path(new), Path(target))
 
 
 def write_bsdiff4(old: str, new: str, target: str) -> None:
     """Writes the patch that bsdiff4 makes between two tars."""
-    import bsdiff4  # noqa: PLC0415 - as above
+    import bsdiff4
 
     bsdiff4.file_diff(old, new, target)
 
@@ -72,8 +72,8 @@ def apply(folder: str, delta: str, old: str, new: str, tree: str) -> None:
         new: the SHA-256 and the size of the tar that it makes, with a colon between them.
         tree: the folder to unpack to.
     """
-    from container.package import Arrival, Base, unpack  # noqa: PLC0415 - as above
-    from trust import PackageClaim  # noqa: PLC0415 - as above
+    from container.package import Arrival, Base, unpack
+    from trust import PackageClaim
 
     sha256, _, size = new.partition(":")
     claim = PackageClaim(workspace="bench", program="20210001", version="2", sha256=sha256, size=int(size))
@@ -82,9 +82,9 @@ def apply(folder: str, delta: str, old: str, new: str, tree: str) -> None:
 
 def pack(source: str, out: str) -> None:
     """Packs and signs a package at the quick level, as `graywave pack --level quick` does."""
-    from bundle import QUICK_LEVEL  # noqa: PLC0415 - as above
-    from bundle import pack as pack_source  # noqa: PLC0415 - as above
-    from trust import PrivateKey  # noqa: PLC0415 - as above
+    from bundle import QUICK_LEVEL
+    from bundle import pack as pack_source
+    from trust import PrivateKey
 
     pack_source(
         Path(source), Path(out), workspace="bench", program="20210001", version="1",
@@ -120,9 +120,7 @@ def measure_alone(work: str, *arguments: Path | str) -> Cost:
     """
     command = [sys.executable, "-m", "loadtest.parcel", work, *map(str, arguments)]
     try:
-        done = subprocess.run(  # noqa: S603 - our own code
-            command, check=False, capture_output=True, timeout=MAX_WORK_S, stdin=subprocess.DEVNULL
-        )
+        done = subprocess.run(command, check=False, capture_output=True, timeout=MAX_WORK_S, stdin=subprocess.DEVNULL)
     except subprocess.TimeoutExpired as error:
         raise MeasureError(f"{work}: expected an end within {MAX_WORK_S:.0f} s, got none") from error
     if done.returncode:

@@ -106,12 +106,12 @@ class Population:
         self._seed = seed
         self.templates: list[bytes] = []
         programs = [compile_program(document) for document in documents]
-        random = Random(f"{seed}/pairs")  # noqa: S311 - a bench wants repeatable, not secret
+        random = Random(f"{seed}/pairs")
         self._pairs = [self._make_pair(programs[number % len(programs)], random) for number in range(pairs)]
 
     def draw_records(self, start: int, count: int) -> bytes:
         """Returns the records of the devices from number `start` on, RECORD.size bytes each."""
-        random = Random(f"{self._seed}/records/{start}").random  # noqa: S311 - the same
+        random = Random(f"{self._seed}/records/{start}").random
         pairs, total, pack = self._pairs, len(self._pairs), RECORD.pack
         records = bytearray()
         for number in range(start, start + count):

@@ -117,7 +117,7 @@ class Server:
         self.name = name
         self._log = log
         with log.open("ab") as output:
-            self._process = subprocess.Popen(  # noqa: S603 - our own servers, with arguments of our own
+            self._process = subprocess.Popen(
                 command,
                 env=environment,
                 stdin=subprocess.DEVNULL,

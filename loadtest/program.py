@@ -72,7 +72,7 @@ def make_document(number: int, seed: int) -> Json:
 
     Its package signatures are empty words; whoever publishes it puts real ones in their place.
     """
-    random = Random(f"{seed}/program/{number}")  # noqa: S311 - a bench wants repeatable, not secret
+    random = Random(f"{seed}/program/{number}")
     program = name_program(number)
     # Release 0 is the newest and stands on top.
     versions = [f"2.{RELEASES - 1 - place}.{random.randrange(10)}.0" for place in range(RELEASES)]
@@ -93,7 +93,7 @@ def make_documents(count: int, seed: int) -> list[Json]:
 @cache
 def pool_conditions(band: Band) -> Mapping[str, tuple[Json, ...]]:
     """Returns by attribute the conditions that admit a share of the market within a band."""
-    random = Random(f"{band}")  # noqa: S311 - the same
+    random = Random(f"{band}")
     shares = count_shares()
     pools = {attribute: _find_conditions(attribute, shares, band, random) for attribute in shares}
     return {attribute: tuple(found) for attribute, found in pools.items() if found}

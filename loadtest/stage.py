@@ -15,6 +15,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -229,7 +230,7 @@ def await_revision(edge: Edge, request: bytes, revision: int) -> None:
     deadline = time.monotonic() + ARRIVAL_TIMEOUT_S
     while True:
         answer = asyncio.run(ask_one(edge.port, request))
-        if answer.status == 200 and orjson.loads(answer.body)["revision"] >= revision:  # noqa: PLR2004 - OK
+        if answer.status == HTTPStatus.OK and orjson.loads(answer.body)["revision"] >= revision:
             return
         if time.monotonic() > deadline:
             got = f"{answer.status} {answer.body[:200]!r}"
@@ -254,7 +255,7 @@ def run_command(*arguments: str, timeout_s: float = COMMAND_TIMEOUT_S) -> str:
     Raises:
         ServerError: it failed.
     """
-    done = subprocess.run(  # noqa: S603 - our own command, with arguments of our own
+    done = subprocess.run(
         make_command(*arguments),
         check=False,
         capture_output=True,
@@ -288,7 +289,7 @@ def read_root_number(keys: Path) -> int:
 
 def _get_json(url: str) -> Json:
     status, body = asyncio.run(_get(url))
-    if status != 200:  # noqa: PLR2004 - OK
+    if status != HTTPStatus.OK:
         raise ServerError(f"expected 200 from {url}, got {status} {body[:200]!r}")
     value: Json = orjson.loads(body)
     return value
@@ -297,7 +298,7 @@ def _get_json(url: str) -> Json:
 def is_ok(url: str) -> bool:
     """Says whether an address answers with 200."""
     try:
-        return asyncio.run(_get(url))[0] == 200  # noqa: PLR2004 - OK
+        return asyncio.run(_get(url))[0] == HTTPStatus.OK
     except aiohttp.ClientConnectionError:
         return False
 

@@ -154,7 +154,7 @@ def cycle(requests: Path, url: str, seconds: int, core: int) -> Summary:
 
 def _run(command: list[str], seconds: int, core: int) -> Summary:
     try:
-        done = subprocess.run(  # noqa: S603 - wrk, with arguments of our own
+        done = subprocess.run(
             command,
             check=False,
             capture_output=True,

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from hashlib import sha256
+from http import HTTPStatus
 from typing import Any, Self
 
 import aiohttp
@@ -144,7 +145,7 @@ class Visitor:
 async def _compare(answer: aiohttp.ClientResponse, place: Place) -> str:
     """What was found in place of the file; empty where it is the file. Little more is read than the file has."""
     encoding = answer.headers.get("Content-Encoding", "identity")
-    if answer.status != 200:  # noqa: PLR2004, OK
+    if answer.status != HTTPStatus.OK:
         return f"status {answer.status}"
     if encoding.lower() != "identity":
         return f"content encoding {encoding[:40]!r}"

@@ -187,7 +187,7 @@ FORMS = ("package", "delta", "sealed package", "sealed delta")
 def make_form(victim: Victim, name: str) -> Form:
     """Returns a file of a form, the only way to get a package of SIZE; a delta's base, with SHARED of it, is active."""
     town = victim.town
-    noise = random.Random(7).randbytes(SIZE)  # noqa: S311, a test wants the same bytes each time
+    noise = random.Random(7).randbytes(SIZE)
     base = None
     if "delta" in name:
         base = town.pack(files={"app.js": b"App()", "data.bin": noise[:SHARED]})

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from pyrage import x25519  # type: ignore[import-untyped]  # it comes without types
+from pyrage import x25519  # it comes without types
 from redis import Redis
 
 from bundle import LocalStore, PackedPackage, pack

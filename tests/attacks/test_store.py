@@ -118,7 +118,7 @@ def test_malicious_store(town: Town, victim: Victim, *, is_sealed: bool) -> None
 
 def test_store_that_is_slow_and_never_late(town: Town, victim: Victim) -> None:
     """A store that gives a hundred bytes a second is left within the hour, and not after three."""
-    package = town.pack(files={"data.bin": random.Random(7).randbytes(1_000_000)})  # noqa: S311, any noise will do
+    package = town.pack(files={"data.bin": random.Random(7).randbytes(1_000_000)})
     town.publish(package)
     content = package.full.content
 

@@ -99,7 +99,7 @@ def run_gateway(folder: Path) -> Iterator[Server]:
 @contextmanager
 def _run(command: list[str], folder: Path, port: int) -> Iterator[None]:
     with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)  # noqa: S603 - our own
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     try:
 
         def look() -> bool:

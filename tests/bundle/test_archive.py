@@ -28,7 +28,7 @@ TREES = st.dictionaries(NAMES, st.tuples(st.binary(max_size=1100), st.booleans()
 
 def entries(tree: Tree) -> list[Entry]:
     return [
-        Entry(name, len(body), is_executable, lambda body=body: iter([body]))  # type: ignore[misc]
+        Entry(name, len(body), is_executable, lambda body=body: iter([body]))
         for name, (body, is_executable) in tree.items()
     ]
 
@@ -51,7 +51,7 @@ def refusal(data: bytes) -> str:
 @given(TREES, st.integers(1, 2000), st.randoms())
 def test_any_tree_survives_and_its_order_does_not_matter(tree: Tree, step: int, random: object) -> None:
     """Any allowed tree is written to the same bytes in any order, and read back in chunks of any size."""
-    shuffled = sorted(tree, key=lambda _: random.random())  # type: ignore[attr-defined]
+    shuffled = sorted(tree, key=lambda _: random.random())
     try:
         data = write(tree)
     except EntryError:
@@ -65,7 +65,7 @@ def test_other_readers_read_it() -> None:
     """Python's tarfile, which follows POSIX and GNU, finds the same names, contents and modes."""
     with tarfile.open(fileobj=io.BytesIO(write(SAMPLE))) as archive:
         found = {member.name: member for member in archive}
-        assert {name: (archive.extractfile(name).read(), bool(found[name].mode & 0o100)) for name in found} == SAMPLE  # type: ignore[union-attr]
+        assert {name: (archive.extractfile(name).read(), bool(found[name].mode & 0o100)) for name in found} == SAMPLE
     assert {(member.uid, member.gid, member.mtime, member.uname, member.gname) for member in found.values()} == {
         (0, 0, 0, "", "")
     }

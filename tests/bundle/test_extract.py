@@ -8,10 +8,7 @@ from bundle import ArchiveError, Entry, StoreError, extract, plan_archive, write
 
 
 def archive(**files: bytes) -> bytes:
-    entries = [
-        Entry(name, len(body), name == "run", lambda body=body: iter([body]))  # type: ignore[misc]
-        for name, body in files.items()
-    ]
+    entries = [Entry(name, len(body), name == "run", lambda body=body: iter([body])) for name, body in files.items()]
     return b"".join(write_archive(plan_archive(entries)))
 
 

@@ -38,7 +38,7 @@ def write(folder: Path) -> Path:
 
 def pack_it(source: Path, out: Path, **changes: object) -> PackedPackage:
     words = {"workspace": "demo", "program": PROGRAM, "version": "1.0.0", "keys": [KEY], "level": 3}
-    return pack(source, out, **{**words, **changes})  # type: ignore[arg-type]
+    return pack(source, out, **{**words, **changes})
 
 
 def unpack(packed: PackedPackage, folder: Path) -> dict[str, bytes]:
@@ -190,5 +190,5 @@ def test_real_package_survives(tmp_path: Path, name: str) -> None:
 def test_who_does_not_pack_needs_no_signatures() -> None:
     """A device that only unpacks does not load what packing signs with: it is 20 MB."""
     command = [sys.executable, "-c", "import sys, bundle, bundle.pack; print('trust' in sys.modules)"]
-    done = subprocess.run(command, check=True, capture_output=True, cwd=Path(__file__).parents[2])  # noqa: S603 - our own
+    done = subprocess.run(command, check=True, capture_output=True, cwd=Path(__file__).parents[2])
     assert done.stdout == b"False\n"

@@ -41,7 +41,7 @@ def open_seal(folder: Path, sha256: str, key: str) -> bytes:
 
 
 @pytest.mark.parametrize("seal", [False, True])
-def test_the_tar_comes_back(tmp_path: Path, seal: bool) -> None:  # noqa: FBT001 - a parameter of the test
+def test_the_tar_comes_back(tmp_path: Path, seal: bool) -> None:
     """A full transfer gives the tar that was signed, and nothing else is left beside it."""
     packed, package = pack_it(tmp_path, seal=seal)
     assert bool(packed.key) == seal
@@ -111,7 +111,7 @@ def test_a_transfer_is_sealed_anew(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("size", "full_size", "worth"), [(80, 100, True), (81, 100, False), (0, 1, True), (1, 1, False), (101, 100, False)]
 )
-def test_a_delta_has_to_save_a_fifth(size: int, full_size: int, worth: bool) -> None:  # noqa: FBT001 - a parameter
+def test_a_delta_has_to_save_a_fifth(size: int, full_size: int, worth: bool) -> None:
     """What saves less than a fifth of the full transfer is not worth a transfer of its own."""
     assert is_worth(size, full_size) is worth
 

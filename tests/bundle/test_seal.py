@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-import pyrage  # type: ignore[import-untyped]  # it comes without types
+import pyrage
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pyrage.x25519 import Identity  # type: ignore[import-untyped]  # as above
+from pyrage.x25519 import Identity
 
 from bundle import SealError, make_seal_key, seal, unseal
 from bundle.file import read_chunks

@@ -50,7 +50,7 @@ def write_zip(tree: Tree, path: Path) -> Path:
 
 
 def write_tar(tree: Tree, path: Path, mode: str = "w") -> Path:
-    with tarfile.open(path, mode) as archive:  # type: ignore[call-overload]
+    with tarfile.open(path, mode) as archive:
         archive.addfile(member("package", tarfile.DIRTYPE))
         for name, (body, is_executable) in tree.items():
             info = member(name, size=len(body), mode=0o700 if is_executable else 0o600, mtime=99, uname="me")
@@ -109,7 +109,7 @@ def test_any_tree_packs_alike_from_any_source(
 ) -> None:
     """Any tree, created in any order, gives the same bytes or the same kind of refusal from each source."""
     folder = tmp_path_factory.mktemp("any")
-    order = sorted(tree, key=lambda _: random.random())  # type: ignore[attr-defined]
+    order = sorted(tree, key=lambda _: random.random())
     shuffled = {name: tree[name] for name in order}
     results = set()
     for at, write in enumerate((write_tar, write_zip, write_tgz)):

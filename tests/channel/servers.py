@@ -67,7 +67,7 @@ def find_port() -> int:
     where nobody listens yet be one to itself.
     """
     while True:
-        port = random.randrange(12_000, 22_000)  # noqa: S311 - any will do
+        port = random.randrange(12_000, 22_000)
         try:
             for each in (port, port + BUS_OFFSET):
                 with socket.socket() as probe:
@@ -180,7 +180,7 @@ class Sentinels:
     @staticmethod
     def _is_ready(watcher: Server) -> bool:
         """It has heard of the replica what it needs to choose it."""
-        (replica,) = watcher.client.sentinel_slaves("mymaster")  # type: ignore[no-untyped-call]
+        (replica,) = watcher.client.sentinel_slaves("mymaster")
         return bool(replica["master-link-status"] == "ok")
 
     @property

@@ -192,7 +192,7 @@ async def test_long_log_is_not_followed(feed: Feed, client: Redis) -> None:
 )
 async def test_log_that_makes_no_sense_is_cut(feed: Feed, client: Redis, fields: dict[str, str], reason: str) -> None:
     """Whatever somebody has written into the log, the index still says what there is."""
-    await client.xadd("gw:{demo}:log", fields, id="1-1")  # type: ignore[arg-type]
+    await client.xadd("gw:{demo}:log", fields, id="1-1")
     assert await feed.changes_since(Position(1, 0), Position(1, 1)) == LogCut(reason)
 
 
@@ -243,7 +243,7 @@ async def test_index_of_several_pages_is_whole(feed: Feed, client: Redis, monkey
     """An index that comes in pages is read to its end."""
     monkeypatch.setattr(module, "INDEX_PAGE", 10)
     wanted = {f"program:p{i}": f"1-{i}" for i in range(1, 2_000)}
-    await client.hset("gw:{demo}:index", mapping=wanted)  # type: ignore[arg-type]
+    await client.hset("gw:{demo}:index", mapping=wanted)
     assert {str(name): str(position) for name, position in (await feed.index()).items()} == wanted
 
 
@@ -269,7 +269,7 @@ def write_huge(client: Redis) -> Callable[[str], Awaitable[None]]:
     """Has Redis do something with a text of 20 MB, called `huge` there, which this process never holds."""
 
     async def run(command: str) -> None:
-        await client.eval(f"local huge = string.rep('x', 20000000) {command}", 0)  # type: ignore[misc]
+        await client.eval(f"local huge = string.rep('x', 20000000) {command}", 0)
 
     return run
 

@@ -211,7 +211,7 @@ async def test_users_may_do_nothing_else(guarded: Server, request: pytest.Fixtur
         client = connect(name_user(guarded, name), 2)
         for command in commands:
             with pytest.raises(NoPermissionError):
-                await client.execute_command(*command.split(" "))  # type: ignore[no-untyped-call]
+                await client.execute_command(*command.split(" "))
         await client.aclose()
     nobody = connect(f"redis://{guarded.seat}", 2)
     with pytest.raises(AuthenticationError):

@@ -184,7 +184,7 @@ async def test_answers_that_are_none(redis_server: PrivateRedis) -> None:
     async def babble(**_: object) -> object:
         return [b"q"]
 
-    windows._admit = windows._beat = babble  # type: ignore[assignment]
+    windows._admit = windows._beat = babble
     with pytest.raises(LinkRefusedError, match="expected a letter for each"):
         await ask(windows, "", 1)
     with pytest.raises(LinkRefusedError, match="expected how the windows stand"):

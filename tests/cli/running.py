@@ -18,7 +18,7 @@ COMMAND = (sys.executable, "-m", "cli", "up")
 
 def find_ports() -> int:
     """Returns the first of three free ports, below those that the system gives out itself."""
-    return next(port for port in iter(lambda: random.randrange(20_000, 32_000), 0) if are_free(port))  # noqa: S311
+    return next(port for port in iter(lambda: random.randrange(20_000, 32_000), 0) if are_free(port))
 
 
 def are_free(port: int) -> bool:
@@ -63,7 +63,7 @@ class Running:
         self._log = folder / "up.log"
         given = {"GRAYWAVE_PORT": str(self.port), "GRAYWAVE_DATA": str(self.data), "TMPDIR": str(self.temporary)}
         with self._log.open("wb") as log:
-            self.process = subprocess.Popen(  # noqa: S603 - our own code
+            self.process = subprocess.Popen(
                 [*command, *arguments],
                 cwd=cwd,
                 env=os.environ | given | (environ or {}),

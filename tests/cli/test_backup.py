@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from pyrage import x25519  # type: ignore[import-untyped]  # it comes without types
+from pyrage import x25519
 
 from cli.exit import Exit
 from cli.keys import make_keys

@@ -93,7 +93,7 @@ def test_what_an_edge_says_moves_no_cursor(
     run: Run,
     running: Running,
     serve: Serve,
-    as_json: bool,  # noqa: FBT001 - both forms of the output
+    as_json: bool,
 ) -> None:
     """Words of a hostile edge reach the terminal without their control characters."""
     edge = serve(400, json.dumps({"error": {"code": "x", "message": "\x1b[2Jgone"}}).encode())

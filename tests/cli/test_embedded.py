@@ -87,7 +87,7 @@ def test_it_dies_with_its_parent(tmp_path: Path) -> None:
     """A parent that is killed takes it along."""
     environ = os.environ | {"TMPDIR": str(tmp_path)}
     command = [sys.executable, "-c", PARENT, str(tmp_path / "redis")]
-    with subprocess.Popen(command, cwd=ROOT, env=environ, stdout=subprocess.PIPE) as parent:  # noqa: S603 - our own
+    with subprocess.Popen(command, cwd=ROOT, env=environ, stdout=subprocess.PIPE) as parent:
         assert parent.stdout is not None
         pid = int(parent.stdout.readline())
         assert is_running(pid)

@@ -158,7 +158,7 @@ def test_parts_of_who_follow() -> None:
 
 
 @pytest.mark.parametrize(("expire", "is_told"), [(1_000, True), (1_001, False), (None, False)])
-def test_offers_that_have_expired(expire: int | None, is_told: bool) -> None:  # noqa: FBT001 - a table
+def test_offers_that_have_expired(expire: int | None, is_told: bool) -> None:
     """A decision without a valid offer is told to no device, and that is said."""
     lines = tell(
         make_release(verdict="decided"), reason="install", release="r1", version="1.0.0.0", offers_expire=expire
@@ -195,7 +195,7 @@ def test_commands_of_the_page(graywave: Run, tmp_path: Path) -> None:
         for line in script.splitlines():
             command, _, path = line.partition(" > ")
             if command.startswith("sed "):
-                subprocess.run(["/bin/sh", "-c", line], cwd=tmp_path, check=True)  # noqa: S603 - the page's own
+                subprocess.run(["/bin/sh", "-c", line], cwd=tmp_path, check=True)
                 continue
             words = shlex.split(command)[1:]
             result = graywave("document get", *words[2:]) if words[0] == "document" else graywave(*words)

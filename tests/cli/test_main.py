@@ -54,7 +54,7 @@ def test_a_part_that_is_not_installed(tmp_path: Path) -> None:
 
     def run(*arguments: str) -> tuple[int, str, str]:
         command = [sys.executable, "-m", "cli", *arguments]
-        done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=False)  # noqa: S603
+        done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=False)
         return done.returncode, done.stdout, done.stderr
 
     code, listed, _ = run("--help")
@@ -71,5 +71,5 @@ def test_modules_of_the_folder_are_not_ours(tmp_path: Path) -> None:
     for name in ("cli", "json", "click", "settings"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit('not mine')\n")
     command = [str(ROOT / "scripts/graywave"), "--version"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)  # noqa: S603 - our own
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, f"{VERSION}\n")

@@ -179,7 +179,7 @@ def test_progress_is_shown_to_people(source: Path, tmp_path: Path) -> None:
     leader, follower = pty.openpty()
     command = [sys.executable, "-m", "cli", "pack", str(source), *NAMED, "--data", str(tmp_path / "data")]
     command += ["--out", str(tmp_path / "out")]
-    subprocess.run(command, cwd=ROOT, stderr=follower, stdout=subprocess.DEVNULL, check=True)  # noqa: S603 - our own
+    subprocess.run(command, cwd=ROOT, stderr=follower, stdout=subprocess.DEVNULL, check=True)
     os.close(follower)
     shown = os.read(leader, 65_536).decode()
     os.close(leader)

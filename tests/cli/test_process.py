@@ -51,7 +51,7 @@ def test_it_dies_with_its_parent() -> None:
     """A parent that is killed takes it along."""
     code = "from cli.process import start_bound; import time; print(start_bound(['sleep', '60']).pid, flush=True)"
     command = [sys.executable, "-c", f"{code}; time.sleep(60)"]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as parent:  # noqa: S603 - our own code
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as parent:
         assert parent.stdout is not None
         pid = int(parent.stdout.readline())
         assert is_running(pid)

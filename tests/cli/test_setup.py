@@ -57,7 +57,7 @@ class Checkout:
         """Starts a script."""
         command = [str(self.folder / "scripts" / script)]
         environ = {"PATH": str(self.path)}
-        return subprocess.Popen(command, env=environ, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # noqa: S603
+        return subprocess.Popen(command, env=environ, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def run(self, script: str = "setup") -> tuple[int, str]:
         """Runs a script; returns its exit code and all that it said."""

@@ -262,7 +262,7 @@ def test_progress_is_shown_to_people(running: Running, tmp_path: Path) -> None:
     leader, follower = pty.openpty()
     arguments = ["update", TEA, "--folder", str(tmp_path / "phone"), "--data", str(running.data)]
     command = [sys.executable, "-m", "cli", *arguments]
-    subprocess.run(command, cwd=ROOT, stderr=follower, stdout=subprocess.DEVNULL, check=True)  # noqa: S603 - our own
+    subprocess.run(command, cwd=ROOT, stderr=follower, stdout=subprocess.DEVNULL, check=True)
     os.close(follower)
     shown = os.read(leader, 65_536).decode()
     os.close(leader)

@@ -1,6 +1,7 @@
 """The newest root: followed step by step, verified at each, and again whenever it is read from the disk."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ def make_chain(world: World) -> Chain:
     return Chain(world.config, Storage(world.device_folder))
 
 
-def fetch_from(world: World, asked: list[int] | None = None):  # type: ignore[no-untyped-def]  # noqa: ANN201
+def fetch_from(world: World, asked: list[int] | None = None) -> Callable[[int], bytes]:
     def fetch(number: int) -> bytes:
         if asked is not None:
             asked.append(number)

@@ -146,7 +146,7 @@ def test_failure_is_reported_with_its_reason(world: World) -> None:
 def test_failed_report_fails_nothing(world: World) -> None:
     """An edge that takes no report does not undo an update."""
     world.publish(world.pack("1.0"))
-    world.answer = lambda method, path, body, headers=None: (  # type: ignore[method-assign]
+    world.answer = lambda method, path, body, headers=None: (
         refuse(503, "overloaded") if path == "/v1/report" else World.answer(world, method, path, body, headers)
     )
     container = world.container()
@@ -670,7 +670,7 @@ def test_any_answer_is_an_error_of_ours(world: World) -> None:
     """Answers with bytes changed at random are believed or refused by an error of this package, never worse."""
     world.publish(world.pack("1.0"))
     whole = world.answer("POST", "/v1/check", json.dumps({"programs": {PROGRAM: ""}}).encode()).body
-    dice = random.Random(7)  # noqa: S311, a test wants the same bytes each time
+    dice = random.Random(7)
     for _ in range(200):
         at = dice.randrange(len(whole))
         world.faults[EDGE] = [Reply(200, whole[:at] + bytes([dice.randrange(256)]) + whole[at + 1 :])]

@@ -255,7 +255,7 @@ def test_state_that_cannot_be_read(town: Town) -> None:
 
 
 @pytest.mark.parametrize(("off_s", "is_off"), [(0, False), (-300, False), (300, False), (-301, True), (301, True)])
-def test_clock_beside_the_edges(town: Town, off_s: int, is_off: bool) -> None:  # noqa: FBT001 - a case of the table
+def test_clock_beside_the_edges(town: Town, off_s: int, is_off: bool) -> None:
     """A clock that differs from an edge's by more than five minutes is named; offers are judged all the same."""
     town.date = NOW + off_s
     findings = town.examine(PROGRAM)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Self
+from typing import Any, Self
 
 import pytest
 from aiohttp import web
@@ -103,7 +103,7 @@ class FakeSide:
     def __init__(self, world: World) -> None:
         self._world = world
 
-    def fetch(self, method, url, headers, body, timeout):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    def fetch(self, method: str, url: str, headers: object, body: object, timeout: float) -> Any:
         path = url.removeprefix(EDGE)
         reply = NetworkError("reset") if path == "/abort" else special(path)
         lowered = reply
@@ -303,7 +303,7 @@ def test_broken_download_goes_on_over_http(world: World) -> None:
     base = server.start()
     try:
         world.rotate("offer")
-        packed = world.pack("1.0", {"data.bin": random.Random(1).randbytes(50_000)})  # noqa: S311, the same each time
+        packed = world.pack("1.0", {"data.bin": random.Random(1).randbytes(50_000)})
         world.publish(packed)
         world.cut_at = 20_000
         container = world.container_at(base, HttpFetcher())

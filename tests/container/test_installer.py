@@ -1,7 +1,7 @@
 """How a package gets to the disk: by a delta where there is one, whole where that fails, sealed or not, and resumed."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -24,7 +24,7 @@ from tests.container.world import (
 )
 from trust import sign_offer
 
-NOISE = random.Random(1).randbytes(30_000)  # noqa: S311, what can not be compressed, the same each time
+NOISE = random.Random(1).randbytes(30_000)
 OLD = {"app.js": b"App(1)", "data.bin": NOISE, "pages/a.js": b"Page()"}
 NEW = {"app.js": b"App(2)", "data.bin": NOISE, "pages/b.js": b"Page()"}
 
@@ -300,14 +300,14 @@ def test_overloaded_store_keeps_what_is_there(world: World) -> None:
     world.requests.clear()
     original, world.answer = (
         world.answer,
-        lambda method, path, body, headers=None: (  # type: ignore[method-assign]
+        lambda method, path, body, headers=None: (
             refuse(503, "overloaded") if "/files/" in path else original(method, path, body, headers)
         ),
     )
     outcome = update(world.container())
     assert isinstance(outcome.error, OverloadedError)
     assert len(fetched(world)) == 2
-    world.answer = original  # type: ignore[method-assign]
+    world.answer = original
     assert update(world.container()).bytes == packed.transfer_size - 1000 * MAX_TRIES
 
 
@@ -425,7 +425,7 @@ def test_damaged_active_version_is_mended(world: World) -> None:
     folder = container.open(PROGRAM).folder
     (folder / "app.js").write_bytes(b"evil")
     world.publish(old, "rollback", revision=2, sha256=old.claim.sha256)
-    world.answer = answer_always(world)  # type: ignore[method-assign]
+    world.answer = answer_always(world)
     assert update(container).status == "activated"
     mended = container.open(PROGRAM).folder
     assert (read(mended), mended != folder, folder.is_dir()) == (OLD, True, True)
@@ -435,13 +435,13 @@ def test_damaged_active_version_is_mended(world: World) -> None:
     assert (container.open(PROGRAM).version, mended.is_dir()) == ("1.1", True)
 
 
-def answer_always(world: World):  # type: ignore[no-untyped-def]  # noqa: ANN201
+def answer_always(world: World) -> Callable[..., Reply]:
     """An edge that tells of a package whatever version the device has."""
     original = world.answer
 
     def answer(method: str, path: str, body: bytes | None, headers: object = None) -> Reply:
         if path != "/v1/check":
-            return original(method, path, body, headers)  # type: ignore[arg-type]
+            return original(method, path, body, headers)
         installed = f'"{PROGRAM}":""'.encode()
         return original(method, path, b'{"programs":{%b}}' % installed)
 

@@ -27,7 +27,7 @@ STEPS = frozenset(
     ("open", "mkdir", "rename", "replace", "unlink", "remove", "rmdir", "fsync", "write", "writelines", "fchmod",
      "flock", "__exit__", "decrypt_io")
 )  # fmt: skip
-NOISE = random.Random(1).randbytes(3000)  # noqa: S311, what can not be compressed, the same each time
+NOISE = random.Random(1).randbytes(3000)
 MOMENTS = 200
 _MEMORY = Path("/dev/shm")  # noqa: S108, hundreds of updates need no disk; each test has a folder of its own there
 
@@ -283,7 +283,7 @@ def test_killed_at_random_moments(device: Device) -> None:
 
     Versions come by deltas and whole, go back, and come again; what one life has left the next one finds.
     """
-    dice = random.Random(20261120)  # noqa: S311, the same moments each time
+    dice = random.Random(20261120)
     previous = device.install("1.0")
     published, deaths = previous, 0
     for life in range(2 * MOMENTS):

@@ -1,6 +1,7 @@
 """What the host app says: versions that come up stay, others go back, and nothing of it waits for an update."""
 
 import threading
+from collections.abc import Iterator
 
 import pytest
 
@@ -130,7 +131,7 @@ def test_confirmation_during_an_update_counts(world: World) -> None:
     packed = world.pack("1.1")
     world.publish(packed, revision=2)
 
-    def stream(body: bytes):  # type: ignore[no-untyped-def]  # noqa: ANN202
+    def stream(body: bytes) -> Iterator[bytes]:
         if body == world.files[packed.transfer_sha256]:
             container.confirm(PROGRAM)
         yield body
@@ -315,7 +316,7 @@ def test_forced_version_is_not_waited_for_long(world: World) -> None:
     """A network that hardly moves keeps a program closed for seconds, not for an hour."""
     container = force(world)
 
-    def drip(body: bytes):  # type: ignore[no-untyped-def]  # noqa: ANN202
+    def drip(body: bytes) -> Iterator[bytes]:
         for at in range(len(body)):
             world.time += 1
             yield body[at : at + 1]

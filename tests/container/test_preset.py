@@ -159,7 +159,7 @@ def test_preset_is_installed_where_nothing_is() -> None:
     ids=["older", "same", "same otherwise written", "newer", "same offer seen", "later offer seen", "taken down",
          "later epoch", "did not come up", "another did not come up"],
 )  # fmt: skip
-def test_preset_goes_up_alone(held: Held, is_wanted: bool) -> None:  # noqa: FBT001 - a case of the table
+def test_preset_goes_up_alone(held: Held, is_wanted: bool) -> None:
     """A preset replaces an older version, and nothing that came after it."""
     assert (plan_preset(offered(), "demo", believe(), held) is not None) == is_wanted
 

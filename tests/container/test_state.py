@@ -281,7 +281,7 @@ def take(state: State, marks: set[Mark], step: str, sha256: str) -> State:
         return state.without(PROGRAM)
     if step in get_args(Kind):
         number = record.ready.number if step == "applied" and record.ready else record.activation
-        marks.add(Mark(PROGRAM, number, step))  # type: ignore[arg-type]  # a Kind
+        marks.add(Mark(PROGRAM, number, step))  # a Kind
     return state
 
 

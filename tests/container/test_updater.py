@@ -94,7 +94,7 @@ def test_revoked_key_offers_nothing(world: World) -> None:
 
 def hide_roots(world: World, reply: Reply) -> None:
     original = world.answer
-    world.answer = lambda method, path, body, headers=None: (  # type: ignore[method-assign]
+    world.answer = lambda method, path, body, headers=None: (
         reply if path.startswith("/v1/root/") else original(method, path, body, headers)
     )
 
@@ -288,10 +288,10 @@ def test_reports_wait_for_an_edge(world: World) -> None:
         hidden.append(body or b"")
         return refuse(500, "internal_error")
 
-    world.answer = hide  # type: ignore[method-assign]
+    world.answer = hide
     world.publish(world.pack("1.1"), revision=2)
     assert update(container).status == "activated"
-    world.answer = original  # type: ignore[method-assign]
+    world.answer = original
     world.updates.clear()
     world.container().update()
     world.container().update()
@@ -304,14 +304,14 @@ def test_many_events_go_in_parts(world: World) -> None:
     """Events that have waited are reported some at a time: a report has a size."""
     container = install(world)
     original = world.answer
-    world.answer = lambda method, path, body, headers=None: (  # type: ignore[method-assign]
+    world.answer = lambda method, path, body, headers=None: (
         refuse(500, "x") if path == "/v1/report" else original(method, path, body, headers)
     )
     world.publish(world.pack("1.1"), offer="forged")
     for _ in range(MAX_EVENTS + 5):
         container.update([PROGRAM])
         world.time += 100
-    world.answer = original  # type: ignore[method-assign]
+    world.answer = original
     world.updates.clear()
     container.update()
     assert [len(report["events"]) for report in world.reports] == [MAX_REPORTED] * (MAX_EVENTS // MAX_REPORTED)
@@ -322,12 +322,12 @@ def test_report_that_is_refused_is_given_up(world: World) -> None:
     """What an edge refuses for what it says is not sent again and again."""
     container = install(world)
     original = world.answer
-    world.answer = lambda method, path, body, headers=None: (  # type: ignore[method-assign]
+    world.answer = lambda method, path, body, headers=None: (
         refuse(400, "bad_field") if path == "/v1/report" else original(method, path, body, headers)
     )
     world.publish(world.pack("1.1"), revision=2)
     assert update(container).status == "activated"
-    world.answer = original  # type: ignore[method-assign]
+    world.answer = original
     container.update()
     assert world.events == []
 

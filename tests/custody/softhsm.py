@@ -89,7 +89,7 @@ def start_token() -> SoftToken:
     # The module reads it when it is first called, and this process has one.
     os.environ["SOFTHSM2_CONF"] = str(settings)
     command = [tool, "--init-token", "--free", "--label", LABEL, "--so-pin", "1234", "--pin", PIN]
-    subprocess.run(command, check=True, capture_output=True)  # noqa: S603 - SoftHSM's own tool
+    subprocess.run(command, check=True, capture_output=True)
     pin_file = folder / "pin"
     pin_file.touch(mode=0o600)
     pin_file.write_text(PIN + "\n")

@@ -47,7 +47,7 @@ def test_samples_are_accepted_by_the_commands(tmp_path: Path) -> None:
     for server in SETTINGS:
         command = [sys.executable, "-m", "cli", server, "--config", str(ROOT / "config" / f"{server}.toml")]
         environ = os.environ | {"PYTHONPATH": str(ROOT)}
-        done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, check=False)  # noqa: S603
+        done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, check=False)
         assert (done.returncode, "No such file or directory: '/etc/graywave/" in done.stderr) == (1, True), done.stderr
 
 
@@ -107,7 +107,7 @@ def run_in(image: tuple[Path, dict[str, str]], *arguments: str) -> str:
     """What Python prints there; it must end well."""
     folder, environ = image
     command = [sys.executable, *arguments]
-    done = subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, check=False)  # noqa: S603
+    done = subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

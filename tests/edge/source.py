@@ -44,7 +44,7 @@ class Source:
         """Puts a signed head there, whatever it says."""
         signed = sign_head(position, documents, now)
         fields = {"epoch": position.epoch, "revision": position.revision, "signed": signed}
-        await self.client.hset(self.keys.head, mapping=fields)  # type: ignore[misc]
+        await self.client.hset(self.keys.head, mapping=fields)
 
     async def put_root(self, number: int, document: bytes) -> None:
         """Puts bytes where the root document of a number lies."""

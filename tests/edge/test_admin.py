@@ -60,7 +60,7 @@ def write(host: Host, worker: int, counters: Counters, **members: int) -> None:
     """Lets a worker copy its counters."""
     for name, value in members.items():
         setattr(counters, name, value)
-    counters.write(host._pages[worker])  # type: ignore[arg-type]
+    counters.write(host._pages[worker])
 
 
 def test_host_is_ready(host: Host) -> None:

@@ -294,7 +294,7 @@ def test_entry_cannot_be_changed() -> None:
     """An entry is replaced whole."""
     entry = make_entry()
     with pytest.raises(AttributeError):
-        entry.poll_after = 1  # type: ignore[misc]
+        entry.poll_after = 1
 
 
 @pytest.mark.parametrize(

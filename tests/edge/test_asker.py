@@ -239,7 +239,7 @@ async def test_place_that_cannot_be_written_is_not_told(shop: Shop) -> None:
     entry = shop.desk._journal.read_entry()
     os.close(shop.desk._journal._file)
     shop.desk._journal._file = os.open("/dev/full", os.O_RDWR)
-    shop.desk._journal.read_entry = lambda: entry  # type: ignore[method-assign]
+    shop.desk._journal.read_entry = lambda: entry
     assert await shop.check("d-1") == ["1.0"]
     del shop.desk._journal.read_entry
     shop.desk._journal.close()

@@ -113,7 +113,7 @@ def test_killed_at_any_moment_it_is_whole(tmp_path: Path) -> None:
     last = 0
     for number in range(8):
         command = [sys.executable, "-c", WRITE_ON, str(tmp_path)]
-        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as writer:  # noqa: S603 - our own code
+        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as writer:
             assert writer.stdout is not None
             assert writer.stdout.readline() == b"begun\n"
             time.sleep(0.005 * number)  # for as many moments, and not for luck: each has to do

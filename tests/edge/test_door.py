@@ -6,7 +6,7 @@ import os
 import socket
 import struct
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
 
@@ -339,8 +339,7 @@ async def test_worker_that_is_alone() -> None:
     (listener,) = bind("127.0.0.1", 0, 1)
     page = mmap.mmap(-1, PAGE_BYTES)
     place = Place.alone(listener.fileno(), page)
-    catch_up: Callable[[], None] = lambda: None  # noqa: E731 - never called
-    doors = Doors(place, Counters(), Connections(9), asyncio.Protocol, catch_up)
+    doors = Doors(place, Counters(), Connections(9), asyncio.Protocol, lambda: None)
     await doors.look()
     _, writer = await asyncio.open_connection(*listener.getsockname())
     writer.close()

@@ -143,7 +143,7 @@ async def test_where_users_are_proven(
     ask: Ask,
     inquiry: Inquiry,
     cache: Cache,
-    proven: bool | None,  # noqa: FBT001 - a table
+    proven: bool | None,
     reason: str,
 ) -> None:
     """Where a workspace wants proof the user counts as proven, unless said otherwise: then not at all."""

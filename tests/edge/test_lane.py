@@ -580,7 +580,7 @@ def test_nothing_more_is_answered_to_who_does_not_read(line: Line) -> None:
             write(data)
             line.lane.pause_writing()
 
-        line.transport.write = fill  # type: ignore[method-assign]
+        line.transport.write = fill
         line.feed(CHECK * 3)
         for _ in range(3):
             await pass_turn()

@@ -27,7 +27,7 @@ def test_address_of_ipv6() -> None:
 
 
 @pytest.mark.parametrize("shares", [False, True])
-def test_taken_address_is_refused(shares: bool) -> None:  # noqa: FBT001 - a case
+def test_taken_address_is_refused(shares: bool) -> None:
     """Where somebody listens, even one who would share the address, nothing is bound, and the address is named."""
     with socket.socket() as taken:
         if shares:

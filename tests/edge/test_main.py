@@ -174,7 +174,7 @@ def run_child(spec: dict[str, Any], environ: dict[str, str], *before: str) -> su
     """Runs a child as the parent would, after some lines of its own; returns what came of it."""
     code = "\n".join([*before, f"from edge.main import run_child; import os; run_child({spec!r}, os.environ)"])
     numbers = [value for value in spec.values() if isinstance(value, int) and value > 2]
-    return subprocess.run(  # noqa: S603 - our own code
+    return subprocess.run(
         [sys.executable, "-c", code],
         cwd=SOURCES,
         env={**os.environ, **environ},
@@ -313,7 +313,7 @@ async def test_one_syncer_at_a_time(descriptors: Callable[[bytes], int]) -> None
 
 def test_spec_is_plain_json() -> None:
     """What the parent hands to `python -m edge` is read from the command line."""
-    ended = subprocess.run(  # noqa: S603 - our own code
+    ended = subprocess.run(
         [sys.executable, "-m", "edge", json.dumps({"role": "worker", "parent": -1})],
         cwd=SOURCES,
         capture_output=True,

@@ -127,7 +127,7 @@ GOOD = name_dictionary(OLD)
         (f"?1{GOOD}", False),
     ],
 )
-def test_dictionary_is_a_byte_sequence(field: str, is_heeded: bool) -> None:  # noqa: FBT001 - of the table
+def test_dictionary_is_a_byte_sequence(field: str, is_heeded: bool) -> None:
     """A field that is not one byte sequence of 32 bytes is passed over: the client gets the whole package."""
     assert choose_coded([PACKED], "dcz, zstd", field) == ([DCZ, ZSTD] if is_heeded else [ZSTD])
 

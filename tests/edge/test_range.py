@@ -102,7 +102,7 @@ def test_part_of_the_same_file_only(value: str, part: Part) -> None:
         ("", False, False),
     ],
 )
-def test_conditions(value: str, is_known: bool, matches: bool) -> None:  # noqa: FBT001 - of the table
+def test_conditions(value: str, is_known: bool, matches: bool) -> None:
     """Who has the file already is told so; who wants another one gets nothing. A weak tag names no bytes."""
     for method in ("GET", "HEAD"):
         assert choose(method=method, If_None_Match=value) == (NOT_MODIFIED if is_known else WHOLE)

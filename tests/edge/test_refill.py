@@ -76,22 +76,22 @@ async def test_what_is_newer_in_redis_stays(stock: Stock, source: Source, redis_
     """A Redis that is further than the host loses nothing."""
     last = Position(2, 9)
     fields = {"epoch": 2, "revision": 9, "signed": sign_head(last, 2, FAR, NEXT_KEYS["channel"])}
-    await source.client.hset(source.keys.head, mapping=fields)  # type: ignore[misc]
-    await source.client.hset(source.keys.index, str(NAME), "2-9")  # type: ignore[misc]
-    before = await source.client.dump(source.keys.head), await source.client.hgetall(source.keys.index)  # type: ignore[misc]
+    await source.client.hset(source.keys.head, mapping=fields)
+    await source.client.hset(source.keys.index, str(NAME), "2-9")
+    before = await source.client.dump(source.keys.head), await source.client.hgetall(source.keys.index)
     done = await refill(stock, redis_server.url, 5)
     assert (done.found, done.is_ahead) == (last, True)
-    assert before == (await source.client.dump(source.keys.head), await source.client.hgetall(source.keys.index))  # type: ignore[misc]
+    assert before == (await source.client.dump(source.keys.head), await source.client.hgetall(source.keys.index))
 
 
 async def test_head_that_was_signed_later_stays(stock: Stock, source: Source, redis_server: PrivateRedis) -> None:
     """Documents that are missing come back; the head of their position, which a publisher has signed anew, stays."""
     signed = sign_head(stock.head.position, 2, FAR + 7_200, NEXT_KEYS["channel"])
     fields = {"epoch": 2, "revision": 4, "signed": signed}
-    await source.client.hset(source.keys.head, mapping=fields)  # type: ignore[misc]
+    await source.client.hset(source.keys.head, mapping=fields)
     await refill(stock, redis_server.url, 5)
-    assert await source.client.hget(source.keys.head, "signed") == signed  # type: ignore[misc]
-    assert await source.client.hlen(source.keys.index) == 2  # type: ignore[misc]
+    assert await source.client.hget(source.keys.head, "signed") == signed
+    assert await source.client.hlen(source.keys.index) == 2
 
 
 async def test_strangers_in_redis_are_told(stock: Stock, source: Source, redis_server: PrivateRedis) -> None:
@@ -100,7 +100,7 @@ async def test_strangers_in_redis_are_told(stock: Stock, source: Source, redis_s
     assert list((await refill(stock, redis_server.url, 5)).strangers) == [4]
     await source.client.flushall()
     forged = sign_head(Position(2, 9), 2, FAR, PrivateKey.generate())
-    await source.client.hset(source.keys.head, mapping={"epoch": 2, "revision": 9, "signed": forged})  # type: ignore[misc]
+    await source.client.hset(source.keys.head, mapping={"epoch": 2, "revision": 9, "signed": forged})
     with pytest.raises(RefillError, match=r"^redis has a head that is not to be believed, delete it first: "):
         await refill(stock, redis_server.url, 5)
     assert await source.client.keys() == [source.keys.head.encode()]

@@ -56,7 +56,7 @@ def send() -> Iterator[Send]:
 
 def seed(number: int) -> Sampler:
     """Returns a worker's sampler that draws the same each time."""
-    return Sampler(random.Random(number).random)  # noqa: S311 - a sample is no secret
+    return Sampler(random.Random(number).random)
 
 
 def ask(number: int = 1, **device: Any) -> Question:
@@ -193,7 +193,7 @@ class List:
 
 
 @pytest.mark.parametrize(("proven", "windows"), [(False, ["mine"]), (True, ["mine", "users"])])
-def test_lists_are_kept_by_name(proven: bool, windows: list[str]) -> None:  # noqa: FBT001 - a table
+def test_lists_are_kept_by_name(proven: bool, windows: list[str]) -> None:
     """A sample says on which lists its device and user were; hashes could not be looked up later."""
     known = {"mine": List("device-1"), "users": List("user-1"), "others": List("device-2")}
     around = Circumstances({"qa": List()}, known, proven)

@@ -321,7 +321,7 @@ async def test_returning_primary_is_fenced(hosts: list[Host], clock: Clock, clie
 @pytest.mark.parametrize("seed", range(STORIES))
 async def test_never_more_and_nobody_forgotten(hosts: list[Host], clock: Clock, client: Redis, seed: int) -> None:
     """Whatever is lost, in whatever order: no more are told than there are places, and who admits has all of them."""
-    chance = random.Random(seed)  # noqa: S311 - a story that can be told again
+    chance = random.Random(seed)
     attic = Attic()
     for _ in range(STEPS):
         await _do_something(chance, hosts, clock, client, attic)

@@ -295,11 +295,11 @@ async def test_index_that_lost_documents_is_not_believed(source: Source, sync: W
     await source.publish()
     last = await source.publish(program=OTHER_PROGRAM)
     await source.client.delete(source.keys.log)
-    await source.client.hdel(source.keys.index, str(NAME))  # type: ignore[misc]
+    await source.client.hdel(source.keys.index, str(NAME))
     await sync.look()
     assert sync.state.problem == "expected 2 documents in the index of redis, got 1"
     assert cache.read_progress(WORKSPACE) == Position(0, 0)
-    await source.client.hset(source.keys.index, str(NAME), "1-1")  # type: ignore[misc]
+    await source.client.hset(source.keys.index, str(NAME), "1-1")
     await sync.look()
     assert (sync.state.problem, cache.read_progress(WORKSPACE)) == ("", last)
 
@@ -333,7 +333,7 @@ async def test_source_that_came_back_empty_or_older(
 async def test_forged_head_is_not_believed(source: Source, sync: WorkspaceSync, cache: Cache) -> None:
     """A head that nobody of this workspace has signed leads nowhere."""
     await source.publish()
-    await source.client.hset(source.keys.head, "revision", 9)  # type: ignore[misc]
+    await source.client.hset(source.keys.head, "revision", 9)
     await sync.look()
     assert "expected a head at 1-1 as signed" in sync.state.problem
     assert cache.read_progress(WORKSPACE) == Position(0, 0)
@@ -481,7 +481,7 @@ async def test_failing_write_moves_nothing(  # noqa: PLR0917 - fixtures
 ) -> None:
     """Where the disk takes nothing the workspace stays where it was, says so once, and catches up when it can."""
     last = await source.publish()
-    sync._cache = BrokenCache(cache, error)  # type: ignore[assignment]
+    sync._cache = BrokenCache(cache, error)
     await sync.look()
     await sync.look()
     assert (sync.state.problem, sync.state.position) == (problem, Position(0, 0))
@@ -495,7 +495,7 @@ async def test_failing_write_moves_nothing(  # noqa: PLR0917 - fixtures
 async def test_damage_ends_the_syncer(source: Source, sync: WorkspaceSync, cache: Cache) -> None:
     """A damaged file is not followed into: the process ends, and its successor sets the file aside."""
     await source.publish()
-    sync._cache = BrokenCache(cache, CacheDamageError("malformed"))  # type: ignore[assignment]
+    sync._cache = BrokenCache(cache, CacheDamageError("malformed"))
     with pytest.raises(CacheDamageError):
         await sync.look()
     async with asyncio.timeout(30):
@@ -566,7 +566,7 @@ async def test_source_that_was_not_believed_is_looked_at_soon(
     monkeypatch.setattr(syncer, "AGAIN_S", 0.05)
     monkeypatch.setattr(sync._feed, "subscribe", hear_nothing)
     last = await source.publish()
-    await source.client.hset(source.keys.head, "revision", 9)  # type: ignore[misc]
+    await source.client.hset(source.keys.head, "revision", 9)
     task = asyncio.create_task(sync.run())
     await eventually(lambda: "expected a head" in sync.state.problem)
     await source.set_head(last)
@@ -620,7 +620,7 @@ async def test_last_good_stays_until_newer_comes(source: Source, sync: Workspace
     source.key = NEXT_KEYS["channel"]
     last = await source.publish("2.0.0.0", OTHER_PROGRAM)
     await source.client.delete(source.keys.log)
-    await source.client.hset(source.keys.index, str(NAME), "1-9")  # type: ignore[misc]
+    await source.client.hset(source.keys.index, str(NAME), "1-9")
     await sync.look()
     assert cache.read_positions(WORKSPACE) == {NAME: first, OTHER_NAME: last}
     assert [(entry["id"], "key" in entry["reason"]) for entry in sync.state.refused] == [(PROGRAM, True)]
@@ -675,7 +675,7 @@ async def test_hostile_root_keeps_out_nothing(  # noqa: PLR0917 - fixtures
 
 async def test_root_of_another_type_keeps_out_nothing(source: Source, sync: WorkspaceSync, cache: Cache) -> None:
     """What Redis refuses to read as a root is named, and documents come as before."""
-    await source.client.lpush(source.keys.root(4), "x")  # type: ignore[misc]
+    await source.client.lpush(source.keys.root(4), "x")
     last = await source.publish()
     await sync.look()
     assert "WRONGTYPE" in sync.state.root_problem

@@ -523,7 +523,7 @@ async def test_worker_says_how_busy_it_is(life: Life) -> None:
     """Who decides on costly work is told what the loop's thread used, again and again, and so is the operator."""
     await life.is_ready()
     told: list[tuple[float, float]] = []
-    life.worker._rules.budget.pulse = lambda *figures: told.append(figures)  # type: ignore[method-assign]
+    life.worker._rules.budget.pulse = lambda *figures: told.append(figures)
     life.worker._rules.budget.busy = 0.123
     await eventually(lambda: len(told) > 2)
     assert all(elapsed > 0 and wanted >= 0 for elapsed, wanted in told)

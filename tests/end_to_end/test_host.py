@@ -296,7 +296,7 @@ def test_children_end_with_a_killed_parent(town: Town, tmp_path: Path) -> None:
 def run_edge(environ: dict[str, str]) -> tuple[int, str]:
     """Runs an edge that ends by itself; returns its exit code and what it says."""
     command = [sys.executable, "-m", "cli", "edge"]
-    ended = subprocess.run(command, cwd=ROOT, env=os.environ | environ, capture_output=True, timeout=30, check=False)  # noqa: S603 - our own code
+    ended = subprocess.run(command, cwd=ROOT, env=os.environ | environ, capture_output=True, timeout=30, check=False)
     return ended.returncode, ended.stderr.decode()
 
 

@@ -235,7 +235,7 @@ def break_and_kill(shop: Shop, phone: Path, half: int) -> None:
 
     shop.gate.spoil_request, shop.gate.spoil_answer = hold, cut
     words = ("update", SHOP, "--folder", str(phone), "--data", str(shop.running.data))
-    process = subprocess.Popen([sys.executable, "-m", "cli", *words], cwd=ROOT, env=shop.environ)  # noqa: S603 - our own
+    process = subprocess.Popen([sys.executable, "-m", "cli", *words], cwd=ROOT, env=shop.environ)
     try:
         assert is_asked.wait(PATIENCE_S)
     finally:

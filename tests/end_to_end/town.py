@@ -69,7 +69,7 @@ def ask(address: str, method: str, path: str, body: Any = None, **headers: str) 
 
 def run_graywave(*words: object, environ: Mapping[str, str] = os.environ) -> "subprocess.CompletedProcess[str]":
     """Runs a `graywave` command to its end, whatever its exit code, in a process of its own."""
-    return subprocess.run(  # noqa: S603 - our own code
+    return subprocess.run(
         [sys.executable, "-m", "cli", *map(str, words)],
         cwd=ROOT,
         env=environ,
@@ -83,7 +83,7 @@ def run_graywave(*words: object, environ: Mapping[str, str] = os.environ) -> "su
 
 def write_program(folder: Path, version: str) -> dict[str, bytes]:
     """Writes the sources of a program of about 300 KB, and returns them; two versions differ in a few lines."""
-    noise = random.Random(7)  # noqa: S311 - the same each time
+    noise = random.Random(7)
     names = ["".join(noise.choices("aeioubcdfglmnprst", k=noise.randrange(4, 9))) for _ in range(400)]
     files = {"app.json": json.dumps({"version": version}).encode(), "icon.png": noise.randbytes(20_000)}
     for page in range(12):
@@ -131,7 +131,7 @@ class Server:
     def __init__(self, command: Sequence[object], environ: Mapping[str, str], log: Path, code: Path = ROOT) -> None:
         self._log = log
         with log.open("wb") as output:
-            self.process = subprocess.Popen(  # noqa: S603 - our own code
+            self.process = subprocess.Popen(
                 [sys.executable, "-m", "cli", *map(str, command)],
                 cwd=code,
                 env={**os.environ, **environ},

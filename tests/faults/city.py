@@ -196,7 +196,7 @@ class CrowdProcess:
     def __init__(self, spec: Json, folder: Path) -> None:
         command = [sys.executable, "-m", "tests.faults.crowd", orjson.dumps(spec).decode()]
         with (folder / "crowd.log").open("wb") as log:
-            self._process = Popen(  # noqa: S603 - our own
+            self._process = Popen(
                 command,
                 cwd=HOME,
                 env=make_environment({}),

@@ -40,7 +40,7 @@ class Crowd:
     """
 
     def __init__(self, spec: Json) -> None:
-        self._spec, self._random = spec, Random(f"crowd/{spec['desk']['seed']}")  # noqa: S311 - repeatable, not secret
+        self._spec, self._random = spec, Random(f"crowd/{spec['desk']['seed']}")
         named = {MAIN: [*map(name_program, range(PROGRAMS)), FORGED], HAND: [GOOD, SPOILT]}
         questions = {name: draw_questions(name, programs, QUESTIONS, self._random) for name, programs in named.items()}
         self._requests = {name: [make_request(one) for one in asked] for name, asked in questions.items()}

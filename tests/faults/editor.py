@@ -104,7 +104,7 @@ class Editor:
 
     def __init__(self, desk: Desk, truths: Mapping[str, Truth], told: Callable[[], None]) -> None:
         self._desk, self._truths, self._told = desk, truths, told
-        self._random = Random(f"editor/{desk.seed}")  # noqa: S311 - repeatable, not secret
+        self._random = Random(f"editor/{desk.seed}")
         self._packager = Packager(MAIN, desk.read_key(MAIN, "package"))
         self._url = f"redis://127.0.0.1:{desk.redis}"
         self._pen = Pen(self._url, PrivateKey.from_json(desk.read_key(HAND, "channel")))

@@ -59,7 +59,7 @@ class Plan:
 
 def make_plan(minutes: float, seed: int) -> Plan:
     """Returns the plan of a run."""
-    random, part = Random(f"faults/{seed}"), minutes / FULL_MINUTES  # noqa: S311 - repeatable, not secret
+    random, part = Random(f"faults/{seed}"), minutes / FULL_MINUTES
     left = {fault: max(1, ceil(count * part - 1e-9)) for fault, count in COUNTS.items()}
     frames = [
         *_frame("black hole", left, IN_HOLE, max(LEAST_HOLE_S, HOLE_S * min(1.0, part)), random),

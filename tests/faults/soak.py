@@ -65,7 +65,7 @@ def play(city: City, hosts: Sequence[Host], minutes: float, seed: int) -> tuple[
     for host in hosts:
         host.await_ready()
     crowd.tell("ask")
-    conductor = Conductor(city, crowd, plan, Random(f"victims/{seed}"))  # noqa: S311 - repeatable, not secret
+    conductor = Conductor(city, crowd, plan, Random(f"victims/{seed}"))
     conductor.run()
     told = crowd.tell("end")
     crowd.close()

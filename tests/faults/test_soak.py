@@ -21,7 +21,7 @@ LIMIT_S = 600
 
 def run_soak(*arguments: object) -> "subprocess.CompletedProcess[str]":
     """Runs the soak to its end."""
-    return subprocess.run(  # noqa: S603 - our own
+    return subprocess.run(
         [sys.executable, "-m", "tests.faults.soak", *map(str, arguments)],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT)},

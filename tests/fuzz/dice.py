@@ -17,7 +17,7 @@ class Dice:
     __slots__ = ("_next",)
 
     def __init__(self, seed: str) -> None:
-        self._next = random.Random(seed).random  # noqa: S311 - a fuzzer's draws guard nothing
+        self._next = random.Random(seed).random
 
     def below(self, end: int) -> int:
         """Returns a number from 0 to below `end`."""

@@ -1,6 +1,6 @@
 """The lane, fuzzed for a few seconds, with the findings of earlier runs; and that the fuzzer sees what it looks for."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -85,9 +85,12 @@ def test_sees_another_body(target: LaneTarget, monkeypatch: pytest.MonkeyPatch) 
 def test_sees_an_undocumented_answer(target: LaneTarget, monkeypatch: pytest.MonkeyPatch) -> None:
     """A status, a field or a body that no client knows is found out."""
     ok = Writer.write_ok
+
+    def write(wrong: bytes) -> Callable[..., bytes]:
+        return lambda writer, body, alive: ok(writer, body, alive).replace(b"200 OK", wrong)
+
     for wrong in (b"299 OK", b"200 OK\r\nX-A: b"):
-        change = lambda writer, body, alive, wrong=wrong: ok(writer, body, alive).replace(b"200 OK", wrong)  # noqa: E731
-        monkeypatch.setattr(Writer, "write_ok", change)
+        monkeypatch.setattr(Writer, "write_ok", write(wrong))
         with pytest.raises(BrokenError, match="undocumented"):
             judge(target, CHECK)
     monkeypatch.setattr(Writer, "write_ok", lambda writer, _, alive: ok(writer, b'{"revision":1}', alive))

@@ -51,7 +51,7 @@ def test_a_quick_run_measures_everything(tmp_path: Path) -> None:
     """All sections but one run, no answer is wrong, the report has its members, nothing is left behind."""
     environment = make_environment({"TMPDIR": str(tmp_path)})
     report_path = tmp_path / "report.json"
-    done = subprocess.run(  # noqa: S603
+    done = subprocess.run(
         [*COMMAND, "--quick", "--only", ",".join(USUAL), "--json", str(report_path)],
         env=environment, check=False, capture_output=True, text=True, cwd=tmp_path, timeout=480,
     )  # fmt: skip
@@ -93,7 +93,7 @@ def test_an_interrupted_run_leaves_nothing(tmp_path: Path, number: signal.Signal
     """Interrupted in the middle, the bench ends its servers and removes its folder."""
     environment = make_environment({"TMPDIR": str(tmp_path)})
     command = [*COMMAND, "--quick", "--only", "change"]
-    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as bench:  # noqa: S603
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as bench:
         assert bench.stderr is not None
         while "publishing" not in bench.stderr.readline():
             assert bench.poll() is None
@@ -116,7 +116,7 @@ def test_a_run_that_hangs_is_ended() -> None:
         "        with contextlib.suppress(BaseException):\n"
         "            time.sleep(60)\n"
     )
-    done = subprocess.run(  # noqa: S603
+    done = subprocess.run(
         [sys.executable, "-c", code],
         env=make_environment({}), check=False, capture_output=True, text=True, timeout=60,
     )  # fmt: skip
@@ -180,7 +180,7 @@ def test_some_questions_ask_about_several_programs(population: Population) -> No
 def test_the_script_is_the_module(tmp_path: Path) -> None:
     """`scripts/bench` runs the module from any folder, and hands its arguments on."""
     script = HOME / "scripts" / "bench"
-    done = subprocess.run([script, "--help"], check=True, capture_output=True, text=True, cwd=tmp_path)  # noqa: S603
+    done = subprocess.run([script, "--help"], check=True, capture_output=True, text=True, cwd=tmp_path)
     assert "usage: scripts/bench" in done.stdout
     assert os.access(script, os.X_OK)
 

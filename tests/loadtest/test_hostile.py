@@ -120,7 +120,7 @@ def test_who_is_thrown_out_comes_again(listener: socket.socket, come: Invite) ->
 def test_crowd_is_a_process(listener: socket.socket) -> None:
     """It says when all have come, and at the end how many were thrown out."""
     command = [sys.executable, "-m", "loadtest.hostile", "idle", str(listener.getsockname()[1]), "5"]
-    with subprocess.Popen(  # noqa: S603 - our own code
+    with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=make_environment({}), cwd=HOME
     ) as crowd:
         assert crowd.stdout is not None

@@ -32,7 +32,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 def run_locust(host: str, run_time_s: int, **environ: str) -> subprocess.CompletedProcess[str]:
     """Locust without its web page, as it is called from a shell."""
-    return subprocess.run(  # noqa: S603
+    return subprocess.run(
         [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--headless", "--only-summary", "--users", "20",
          "--spawn-rate", "20", "--run-time", f"{run_time_s}s", "--host", host],
         env=make_environment(environ), check=False, capture_output=True, text=True, timeout=60,
@@ -70,7 +70,7 @@ def test_other_machines_are_refused(host: str) -> None:
 def run_inside(code: str) -> str:
     """Runs code beside the locustfile in a process of its own: locust rewires sockets where it is imported."""
     script = f"import json\nfrom random import Random\nimport loadtest.locustfile as l\nprint(json.dumps({code}))"
-    done = subprocess.run(  # noqa: S603
+    done = subprocess.run(
         [sys.executable, "-c", script], env=make_environment({}), check=True, capture_output=True, text=True
     )
     return done.stdout.strip().splitlines()[-1]
@@ -123,7 +123,7 @@ def test_a_threshold_that_is_no_number_is_named() -> None:
         "    except l.ThresholdError as error:\n"
         "        return str(error)\n"
     )
-    done = subprocess.run(  # noqa: S603
+    done = subprocess.run(
         [sys.executable, "-c", f"import json\nimport loadtest.locustfile as l\n{script}print(json.dumps({code}))"],
         env=make_environment({}), check=True, capture_output=True, text=True,
     )  # fmt: skip

@@ -28,7 +28,7 @@ def test_members_and_strangers_are_asked_about(tmp_path: Path, capsys: pytest.Ca
 
 def test_looks_go_over_all_lists() -> None:
     """A member is asked of the list that has it, a stranger of any."""
-    lists = [lambda user, place=place: user == place for place in range(4)]  # type: ignore[misc]
+    lists = [lambda user, place=place: user == place for place in range(4)]
     for is_member in (True, False):
         looks = draw_looks(lists, 10, 300, is_member=is_member)
         assert {holds for holds, _ in looks} == set(lists)

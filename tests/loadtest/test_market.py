@@ -14,7 +14,7 @@ def test_shares_add_up() -> None:
 
 def test_drawn_devices_follow_the_shares() -> None:
     """Among 20,000 devices each value is about as common as its share says."""
-    random = Random(1)  # noqa: S311
+    random = Random(1)
     drawn = [draw_profile(random) for _ in range(20_000)]
     for attribute, shares in count_shares().items():
         for value, share in shares.items():
@@ -27,7 +27,7 @@ def test_drawn_devices_follow_the_shares() -> None:
 
 def test_a_device_hangs_together() -> None:
     """A phone has a system of its platform, and a city of its region."""
-    random = Random(2)  # noqa: S311
+    random = Random(2)
     for _ in range(500):
         device = draw_profile(random)
         if device["manufacturer"] == "Apple":

@@ -133,7 +133,7 @@ def test_a_template_has_a_length_of_three_digits() -> None:
     """A body that is too long for the place of its length is refused."""
     programs = {f"{number:016}": "1.0.0.0" for number in range(40)}
     with pytest.raises(ValueError, match="expected a body of 100 to 999 bytes, got 14"):
-        make_template(draw_profile(Random(1)), programs)  # noqa: S311
+        make_template(draw_profile(Random(1)), programs)
 
 
 def test_merged_questions_ask_about_all_programs(requests: list[bytes]) -> None:

@@ -61,7 +61,7 @@ def test_a_server_ends_with_its_whole_group(tmp_path: Path) -> None:
 def test_a_server_ends_when_the_bench_is_killed(tmp_path: Path) -> None:
     """A bench that is killed cannot clean up; its servers end all the same."""
     command = [sys.executable, "-c", PARENT, str(tmp_path / "log")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as bench:  # noqa: S603
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as bench:
         assert bench.stdout is not None
         pid = int(bench.stdout.readline())
         bench.kill()

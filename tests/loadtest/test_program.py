@@ -35,7 +35,7 @@ def test_the_same_number_gives_the_same_document() -> None:
 
 def test_conditions_admit_what_their_band_says() -> None:
     """Among 4,000 devices a condition admits a share of its band, a few percent for chance allowed."""
-    random = Random(5)  # noqa: S311
+    random = Random(5)
     devices = [draw_profile(random) for _ in range(4_000)]
     for band in (BROAD, *(gray.last for gray in GRAYS)):
         pools = pool_conditions(band)
@@ -47,7 +47,7 @@ def test_conditions_admit_what_their_band_says() -> None:
 
 def test_the_official_release_holds_for_everybody() -> None:
     """Whatever device the market has, the conditions at the bottom hold for it."""
-    random = Random(6)  # noqa: S311
+    random = Random(6)
     official = [compile_condition(condition) for condition in OFFICIAL]
     for _ in range(2_000):
         device = draw_profile(random)

@@ -63,7 +63,7 @@ def test_each_operator_is_the_oracles(attribute: str, op: str, values: list[str]
 
 def test_every_condition_of_the_pools_is_the_oracles() -> None:
     """The very conditions of the bench hold for the very devices of its market as the oracle says."""
-    random = Random(3)  # noqa: S311
+    random = Random(3)
     devices = [draw_profile(random) | {"id": "d"} for _ in range(20)]
     bands = [BROAD, *{gray.last for gray in GRAYS}]
     conditions = [one for band in bands for pool in pool_conditions(band).values() for one in pool]

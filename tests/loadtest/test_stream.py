@@ -30,7 +30,7 @@ def test_checks_follow_each_other_until_it_is_ended() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         command = [sys.executable, "-m", "loadtest.stream", str(port)]
-        stream = subprocess.Popen(  # noqa: S603
+        stream = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=HOME, env=make_environment({})
         )
         thread = threading.Thread(target=serve, args=(listener,))

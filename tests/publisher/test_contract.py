@@ -83,7 +83,7 @@ def test_vectors_are_named() -> None:
         (None, None, False, True),
     ],
 )
-def test_comparison_can_fail(wanted: Any, got: Any, is_whole: bool, result: bool) -> None:  # noqa: FBT001
+def test_comparison_can_fail(wanted: Any, got: Any, is_whole: bool, result: bool) -> None:
     """What does not fit the contract is seen."""
     assert fits(wanted, got, is_whole=is_whole) is result
 

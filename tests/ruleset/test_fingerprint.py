@@ -70,7 +70,7 @@ def test_exactly_the_members_are_held(prints: set[int], other: int) -> None:
     held.check()
     assert (held.count, list(held.values)) == (len(prints), sorted(prints))
     known = SimpleNamespace(start=Fingerprinter(KEY).start, last="u-1", fingerprint=0)
-    ask = held.make_look(known)  # type: ignore[arg-type] - one that has just made this fingerprint
+    ask = held.make_look(known)
 
     def look(value: int) -> bool:
         known.fingerprint = value

@@ -101,7 +101,7 @@ def test_windows_are_not_asked(compile_releases: Compile) -> None:
 
 
 @pytest.mark.parametrize(("proven", "reason"), [(False, "no_release"), (True, "ask")])
-def test_proven_users_stand_in_samples(compile_releases: Compile, proven: bool, reason: str) -> None:  # noqa: FBT001 - a table
+def test_proven_users_stand_in_samples(compile_releases: Compile, proven: bool, reason: str) -> None:
     """A window of proven users is asked for those who were proven."""
     window = {"limit": 1, "closes_at": NOW + 1, "id": WINDOW_ID, "key": "k1", "proven": True}
     ((_, after, _),) = tell(None, compile_releases({"who": {"window": window}}), take(1, proven=proven))

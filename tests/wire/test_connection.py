@@ -213,4 +213,4 @@ def find_transport(protocol: object) -> socket.socket:
     """Returns the transport of a lane's or aiohttp's protocol."""
     found = getattr(protocol, "_transport", None) or getattr(protocol, "transport", None)
     assert found is not None
-    return found  # type: ignore[no-any-return]
+    return found

@@ -94,7 +94,7 @@ def test_trial_ends_in_time(trying: WireServer, channel_key: PrivateKey) -> None
     """At the second of its end a trial gives nothing more."""
     token = make_token(channel_key)
     for now, release in ((NOW + 599, ("3.0", "trial")), (NOW + 600, ("2.0", "r1"))):
-        trying.call(lambda now=now: setattr(trying.rules, "now", now))  # type: ignore[misc]
+        trying.call(lambda now=now: setattr(trying.rules, "now", now))
         assert read_release(send(trying, [token])) == release
 
 
