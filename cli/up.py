@@ -258,14 +258,13 @@ def _wait(url: str, server: _Server, is_there: Callable[[Any], bool] = bool) -> 
 
 def _say_ready(port: int, home: Home, *, has_demo: bool) -> None:
     url = f"http://127.0.0.1:{port}"
-    click.echo(f"ready {url}")
-    if not has_demo:
-        return
-    question = json.dumps(read_question(), ensure_ascii=False, separators=(",", ":"))
-    click.echo("\nask as a phone would:")
-    click.echo(f"  curl {url}/v1/check -H 'Content-Type: application/json' -d {shlex.quote(question)}")
-    click.echo("\nchange a release, and see the answer change:")
-    click.echo(f"  {_name_command()} demo{_name_folder(home)}")
+    lines = [f"ready {url}"]
+    if has_demo:
+        question = json.dumps(read_question(), ensure_ascii=False, separators=(",", ":"))
+        lines += ["", "ask as a phone would:"]
+        lines += [f"  curl {url}/v1/check -H 'Content-Type: application/json' -d {shlex.quote(question)}"]
+        lines += ["", "change a release, and see the answer change:", f"  {_name_command()} demo{_name_folder(home)}"]
+    click.echo("\n".join(lines))  # at once: who waits for the first line finds the others
 
 
 def _name_command() -> str:

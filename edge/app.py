@@ -307,6 +307,9 @@ def _refuse_request(request: web.Request) -> None:
     """What aiohttp's parser lets through and the lane would not."""
     if request.version not in (HttpVersion10, HttpVersion11):
         raise RefusedError("malformed_request", "expected a request of HTTP/1.0 or HTTP/1.1", closes=True)
+    if "" in request.headers.getall("Transfer-Encoding", ()):  # an older llhttp than the lane's
+        message = "expected a request of HTTP/1.1 (Empty Transfer-Encoding)"
+        raise RefusedError("malformed_request", message, closes=True)
 
 
 def _refuse_body(request: web.Request) -> None:

@@ -601,6 +601,7 @@ class AppSide:
         server = self._runner.server
         assert server is not None
         handler = Handler(server, Connections(9), ends=False, loop=self._loop)
+        handler._lingering_time = 0.0  # which is for clients that go on sending: here all has come
         handler.connection_made(transport)
         try:
             handler.data_received(data)
