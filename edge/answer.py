@@ -207,7 +207,8 @@ class Unanswered(Struct, frozen=True, gc=False):
 class Workspace:
     """One workspace as a worker holds it: its entries by program id, and what its answers begin with.
 
-    `owed` are the programs that lie in edge.db and have no entry yet: whoever asks for one first has it made then.
+    `owed` are the programs that lie in edge.db and have no entry yet: whoever asks for one first has it made then;
+    `windowed` are the few entries that have windows.
 
     Args:
         name: as devices call it.
@@ -230,11 +231,13 @@ class Workspace:
         "shelf",
         "switches",
         "trials",
+        "windowed",
     )
 
     def __init__(self, name: str, roots: Mapping[int, bytes]) -> None:
         self.name = name
         self.entries: dict[str, Entry] = {}
+        self.windowed: dict[str, Entry] = {}
         self.owed: set[str] = set()
         self._bring: Callable[[Iterable[str]], None] = _bring_nothing
         self.shelf = Shelf()
@@ -295,8 +298,16 @@ class Workspace:
         """Takes the entry of a program that was owed; None for one whose document is no good."""
         self.owed.discard(program)
         if entry is not None:
-            self.shelf.replace({}, entry.packages)
-            self.entries[program] = entry
+            self._put(program, entry)
+
+    def _put(self, program: str, entry: Entry) -> None:
+        held = self.entries.get(program)
+        self.shelf.replace(held.packages if held else {}, entry.packages)
+        self.entries[program] = entry
+        if entry.windows:
+            self.windowed[program] = entry
+        else:
+            self.windowed.pop(program, None)
 
     def has_newer(self, program: str, entry: Entry) -> bool:
         """Says whether a program's entry is newer than this one: then this one comes from an older source."""
@@ -306,9 +317,7 @@ class Workspace:
     def apply(self, changed: Mapping[str, Entry], position: Position) -> None:
         """Replaces the entries of a batch of changes, in one step: a check sees all of it or nothing."""
         for program, entry in changed.items():
-            held = self.entries.get(program)
-            self.shelf.replace(held.packages if held else {}, entry.packages)
-        self.entries.update(changed)
+            self._put(program, entry)
         self.owed.difference_update(changed)
         self.position = position
         self._prefix = b'{"revision":%d,"root":%d,"poll_after":' % (position.revision, self.root)

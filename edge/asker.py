@@ -88,7 +88,7 @@ class Desk:
 
     def follow(self) -> None:
         """Takes the windows that the workspace's documents have now."""
-        rules = {window.id: window for entry in self._workspace.entries.values() for window in entry.windows}
+        rules = {window.id: window for entry in self._workspace.windowed.values() for window in entry.windows}
         before, self._known = self._known, {}
         for id_, rule in rules.items():
             if rule.key in self._keys:
