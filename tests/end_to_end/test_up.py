@@ -17,7 +17,7 @@ from redis import Redis
 
 from channel import Keys
 from cli.embedded import PrivateRedis
-from tests.cli.running import Running, find_ports
+from tests.cli.running import COMMAND, Running, find_ports
 from tests.end_to_end.town import ASKED, PATIENCE_S, ROOT, ask, eventually, is_running
 
 
@@ -164,7 +164,8 @@ def test_a_kill_leaves_no_process(tmp_path: Path) -> None:
 
 def test_a_closed_terminal(tmp_path: Path) -> None:
     """A terminal that is closed stops it as an interrupt does."""
-    with Running(tmp_path, ["--no-demo"]) as running:
+    command = ["env", "--default-signal=HUP", *COMMAND]  # also where the tests themselves run under nohup
+    with Running(tmp_path, ["--no-demo"], command=command) as running:
         pids = running.wait_ready().list_pids()
         assert running.end(signal.SIGHUP) == 0
     assert is_anything_left(running, pids) == []
