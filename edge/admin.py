@@ -22,7 +22,7 @@ from edge.steward import WindowsState
 from edge.syncer import State
 from edge.tally import Tally
 
-# A worker copies its counters once a second; one that has not for this long is not counted on.
+# A worker copies its counters ten times a second; one that has not for this long is not counted on.
 FRESH_S = 5
 # A worker that has not applied a row for this long does not follow.
 LAG_S = 1.0

@@ -31,6 +31,7 @@ class Atlas:
     def __init__(self, language: str) -> None:
         self._language = language
         self._reader: Reader | None = None
+        self._is_damaged = False
         self._places: Memory[Address, Place] = Memory(MAX_PLACES)
 
     def follow(self, path: Path) -> None:
@@ -42,6 +43,7 @@ class Atlas:
         """
         reader = open_database(path)
         before, self._reader = self._reader, reader
+        self._is_damaged = False
         self._places.clear()
         if before is not None:
             before.close()
@@ -56,7 +58,9 @@ class Atlas:
         try:
             record = self._reader.get(address)
         except Exception as error:  # noqa: BLE001 - a damaged database surprises; a check is answered all the same
-            _log.error("the place of an address cannot be looked up: %r", error)
+            if not self._is_damaged:  # one line a database; the error's own words have the device's address
+                _log.error("an address cannot be looked up, the database is damaged (%s)", type(error).__name__)
+            self._is_damaged = True
             return NOWHERE
         return read_place(record, self._language)
 

@@ -18,8 +18,8 @@ from typing import Any, Protocol, Self
 
 from edge.metrics import PAGE_BYTES, read_page
 
-# A child copies its counters once a second; one that has not for this long hangs, and is killed. The syncer waits for
-# the disk, which may stall and come back.
+# A child copies its counters at least once a second; one that has not for this long hangs, and is killed. The syncer
+# waits for the disk, which may stall and come back.
 WORKER_HANG_S = 10.0
 SYNCER_HANG_S = 60.0
 # How long a child may take until its first copy.

@@ -1,4 +1,4 @@
-"""A worker's counters: plain integers while it works, copied once a second into a page that other processes read.
+"""A worker's counters: plain integers while it works, copied ten times a second into a page that other processes read.
 
 The page is a shared memory map, one a process, made by the parent. It is also the heartbeat: the last copy's time
 stands in it. Nothing here is ever waited for.

@@ -80,7 +80,22 @@ def test_damaged_database(path: Path, tmp_path: Path, caplog: pytest.LogCaptureF
     opened.follow(tmp_path / "damaged")
     found = [find(opened, text) for text in (IN_HANGZHOU, IN_BONN)]
     assert NOWHERE in found
-    assert "cannot be looked up" in caplog.text
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert "an address cannot be looked up, the database is damaged (" in said
+    assert not any(address in said for address in (IN_HANGZHOU, IN_BONN))
+
+
+def test_damage_is_said_once_a_database(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """However many addresses cannot be looked up, the log has one line, and none of them."""
+    opened = Atlas("en")
+    for _ in range(2):
+        opened.follow(path)
+        assert opened._reader is not None
+        opened._reader.close()  # whatever is asked of it is an error now
+        assert {find(opened, f"192.0.2.{last}") for last in range(9)} == {NOWHERE}
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == 2
+    assert "192.0.2" not in caplog.text
 
 
 def test_what_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
