@@ -102,7 +102,9 @@ class Desk:
             # The connection is made and the script loaded before a check needs them.
             self._task = self._task or asyncio.create_task(self._probe())
             self._can_ask = bool(self._journal.read_entry())
-        self._look(self._known.keys() - before.keys())
+        fresh = self._known.keys() - before.keys()
+        self._reader.forget(fresh)
+        self._look(fresh)
 
     def _tell_keyless(self, keys: set[str]) -> None:
         problem = f"windows under fingerprint keys that this host has not: {', '.join(sorted(keys))}" if keys else ""
@@ -202,6 +204,7 @@ class Desk:
         asked = [
             self._describe(id_, [print_ for _, print_ in group])
             for id_, group in groupby(sorted(places, key=_first), _first)
+            if id_ in self._known  # else it has been paused or taken down since, and has no places
         ]
         self._asked_at = asyncio.get_running_loop().time()
         try:

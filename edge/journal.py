@@ -38,11 +38,14 @@ class Journal:
         self._file = -1
 
     def read_entry(self) -> str:
-        """Returns the entry under which places may be given now, an empty text for none."""
+        """Returns the entry under which places may be given now, empty for none, and on a disk that takes nothing."""
         state, entry = self._read_head()
         if state == _MOVED or self._file < 0:
             self.close()
-            self._file = _open(self._path, os.O_RDWR | os.O_APPEND)
+            try:
+                self._file = _open(self._path, os.O_RDWR | os.O_APPEND)
+            except OSError:
+                return ""
             state, entry = self._read_head()
         return entry.decode() if state == _OPEN else ""
 

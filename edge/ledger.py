@@ -147,6 +147,11 @@ class LedgerReader:
             return False  # the syncer has written nothing yet, or damage, which it will write over
         return True
 
+    def forget(self, windows: Iterable[str]) -> None:
+        """Has the members of windows returned again, for whoever begins anew with them."""
+        for window in windows:
+            self._stamps.pop(window, None)
+
     def map_members(self, window: str) -> memoryview | None:
         """Returns a window's members, ascending, None where they are those that were returned last."""
         path = self._folder / f"{window}{SUFFIX}"

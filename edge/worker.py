@@ -141,21 +141,24 @@ class Follower:
         Raises:
             RefusedError: `no_ruleset`, one cannot be read now.
         """
-        has_windows = False
-        for program in programs:
-            changed = _Changed()
-            try:
-                row = self._reader.read_row(workspace.name, DocumentName(PROGRAM, program))
-            except CacheError as error:
-                raise RefusedError("no_ruleset", f"the rules of {program!r} cannot be read now: {error}") from None
-            self._compile(row, changed)
-            entry = changed.programs.get(program)
-            workspace.settle(program, entry)
-            if entry is not None:
-                self._rules.counters.changes += 1
-                has_windows = has_windows or bool(entry.windows)
-        if has_windows:
-            self._note()
+        before = len(workspace.windowed)
+        try:
+            for program in programs:
+                self._bring_one(workspace, program)
+        finally:  # also where the second cannot be read: the first one's windows have to be known
+            if len(workspace.windowed) > before:
+                self._note()
+
+    def _bring_one(self, workspace: Workspace, program: str) -> None:
+        changed = _Changed()
+        try:
+            row = self._reader.read_row(workspace.name, DocumentName(PROGRAM, program))
+        except CacheError as error:
+            raise RefusedError("no_ruleset", f"the rules of {program!r} cannot be read now: {error}") from None
+        self._compile(row, changed)
+        entry = changed.programs.get(program)
+        workspace.settle(program, entry)
+        self._rules.counters.changes += entry is not None
 
     async def catch_up(self) -> None:
         """Reads what is new, compiles it in slices, and applies it in one step."""

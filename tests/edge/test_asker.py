@@ -289,6 +289,39 @@ async def test_members_outlive_a_document(shop: Shop) -> None:
     assert await shop.check("d-1") == ["1.0"]
 
 
+async def test_members_are_known_again_when_a_window_comes_back(shop: Shop) -> None:
+    """A release that is paused and resumed has its members as before, and its full window needs no question."""
+    assert await shop.check("d-1", "d-2", "d-3") == ["2.0", "2.0", "1.0"]
+    await shop.steward.beat()  # which writes the list of members
+    shop.desk.tick()
+    for _ in range(2):
+        shop.publish()
+        shop.publish(make_window(FIRST, 2))
+        asked = shop.counters.window_asked
+        assert await shop.check("d-1", "d-2", "d-9") == ["2.0", "2.0", "1.0"]
+        assert shop.counters.window_asked == asked
+
+
+async def test_window_that_goes_while_devices_wait(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who waits behind a question to Redis for a window that was paused meanwhile has no place there, and no fault."""
+    admit, may_go_on = shop.desk._windows.admit, asyncio.Event()
+
+    async def dawdle(*arguments: Any) -> Any:
+        await may_go_on.wait()
+        return await admit(*arguments)
+
+    shop.publish(make_window(FIRST, 2), make_window(SECOND, 2))
+    monkeypatch.setattr(shop.desk._windows, "admit", dawdle)
+    first = shop.start("d-1")
+    await eventually(lambda: not shop.desk._queue)
+    second = shop.start("d-2")
+    shop.publish(make_window(SECOND, 2))
+    may_go_on.set()
+    assert [orjson.loads(await told)["updates"][0]["version"] for told in (first, second)] == ["2.0", "2.0"]
+    assert not shop.desk._is_away
+    assert await shop.check("d-3") == ["1.0"]
+
+
 async def test_asker_of_a_worker(settings: EdgeSettings, tmp_path: Path) -> None:
     """A worker has a desk a workspace, and counts the windows that have no key."""
     counters, workspace = Counters(), Workspace(WORKSPACE, {3: ROOT_BYTES})

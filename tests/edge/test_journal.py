@@ -1,5 +1,6 @@
 """Tests of edge/journal.py: what is told stands in it, and what stands in it too late is not told."""
 
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -130,6 +131,21 @@ def test_without_a_file_nobody_is_given_a_place(tmp_path: Path) -> None:
     assert not journal.append("1:a", [Given(WINDOW, 1)])
     JournalKeeper(tmp_path / "journal").close()
     assert journal.read_entry() == ""
+
+
+def test_disk_that_takes_nothing(keeper: JournalKeeper, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that cannot be opened for writing, as on a disk that was made read-only, lets nobody in."""
+    keeper.open("1:a")
+    journal = Journal(path)
+
+    def refuse(*_: object) -> int:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(journal_module, "_open", refuse)
+        assert journal.read_entry() == ""
+    assert journal.read_entry() == "1:a"
+    journal.close()
 
 
 def test_damaged_head_is_a_shut_one(keeper: JournalKeeper, journal: Journal, path: Path) -> None:

@@ -21,7 +21,7 @@ from edge.atlas import Atlas
 from edge.audience import Opener
 from edge.cache import FILE_NAME, Cache, CacheReader, Document
 from edge.door import Place
-from edge.errors import FloodError, RefusedError
+from edge.errors import CacheError, FloodError, RefusedError
 from edge.exchange import Rules
 from edge.held import SWITCH_TOPIC, HeldCheck, Topic
 from edge.listener import bind
@@ -384,6 +384,28 @@ async def test_windows_of_a_program_that_waits(
     assert len(noted) == 2
     assert await follower.fill()
     assert len(noted) == 2
+
+
+async def test_windows_beside_a_program_that_cannot_be_read(
+    cache: Cache, follower: Follower, rules: Rules, noted: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A check of two programs, of which the second cannot be read: the first one's windows are known all the same."""
+    window = {"limit": 1, "closes_at": NOW + 9, "id": "0" * 16, "key": "k1"}
+    document = make_document(releases=[{"id": "r1", "package": "1.0.0.0", "who": {"window": window}}])
+    row = Document(DocumentName("program", PROGRAM), Position(1, 1), seal_document(document))
+    cache.write(WORKSPACE, [row, make_row(revision=2, program=OTHER_PROGRAM)], [], Position(1, 2))
+    await follower.load()
+    read = follower._reader.read_row
+
+    def fail(workspace: str, name: DocumentName) -> Any:
+        if name.id == OTHER_PROGRAM:
+            raise CacheError("input/output error")
+        return read(workspace, name)
+
+    monkeypatch.setattr(follower._reader, "read_row", fail)
+    with pytest.raises(RefusedError, match="cannot be read now"):
+        follower._bring(rules.workspaces[WORKSPACE], [PROGRAM, OTHER_PROGRAM])
+    assert (rules.workspaces[WORKSPACE].owed, len(noted)) == ({OTHER_PROGRAM}, 2)
 
 
 def count_updates(rules: Rules, user: str) -> int:
