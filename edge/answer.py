@@ -67,6 +67,7 @@ class Entry(CompiledProgram, frozen=True, gc=False):
     position: Position
     packages: dict[str, Packed]
     windows: tuple[CompiledWindow, ...]
+    audiences: frozenset[str]
 
 
 def compile_entry(document: Program, sheet: Sheet | None = None) -> Entry:
@@ -90,6 +91,7 @@ def compile_entry(document: Program, sheet: Sheet | None = None) -> Entry:
         position=position,
         packages=find_packages(document),
         windows=tuple(release.window for release in program.live if release.window is not None),
+        audiences=frozenset().union(*(release.audiences for release in program.live)),
     )
 
 
@@ -208,7 +210,7 @@ class Workspace:
     """One workspace as a worker holds it: its entries by program id, and what its answers begin with.
 
     `owed` are the programs that lie in edge.db and have no entry yet: whoever asks for one first has it made then;
-    `windowed` are the few entries that have windows.
+    `windowed`, `timed` and `listed` are the entries that have windows, that change by the clock and that ask audiences.
 
     Args:
         name: as devices call it.
@@ -223,6 +225,7 @@ class Workspace:
         "around",
         "around_proven",
         "entries",
+        "listed",
         "name",
         "owed",
         "position",
@@ -230,6 +233,7 @@ class Workspace:
         "roots",
         "shelf",
         "switches",
+        "timed",
         "trials",
         "windowed",
     )
@@ -238,6 +242,8 @@ class Workspace:
         self.name = name
         self.entries: dict[str, Entry] = {}
         self.windowed: dict[str, Entry] = {}
+        self.timed: dict[str, Entry] = {}
+        self.listed: dict[str, Entry] = {}
         self.owed: set[str] = set()
         self._bring: Callable[[Iterable[str]], None] = _bring_nothing
         self.shelf = Shelf()
@@ -304,10 +310,13 @@ class Workspace:
         held = self.entries.get(program)
         self.shelf.replace(held.packages if held else {}, entry.packages)
         self.entries[program] = entry
-        if entry.windows:
-            self.windowed[program] = entry
-        else:
-            self.windowed.pop(program, None)
+        for kept, reason in (
+            (self.windowed, entry.windows), (self.timed, entry.changes), (self.listed, entry.audiences),
+        ):  # fmt: skip
+            if reason:
+                kept[program] = entry
+            else:
+                kept.pop(program, None)
 
     def has_newer(self, program: str, entry: Entry) -> bool:
         """Says whether a program's entry is newer than this one: then this one comes from an older source."""
@@ -322,6 +331,10 @@ class Workspace:
         self.position = position
         self._prefix = b'{"revision":%d,"root":%d,"poll_after":' % (position.revision, self.root)
         self._idle: dict[int, bytes] = {}
+
+    def is_of_now(self, answer: bytes) -> bool:
+        """Says whether nothing has been applied since an answer was made."""
+        return answer.startswith(self._prefix)
 
     def answer(  # noqa: C901, PLR0913 - one loop; a call more would cost each check 0.1 us
         self,

@@ -126,7 +126,8 @@ class Handler(web.RequestHandler):
         if data and not self._awaits:
             self._awaits = True
             self.deadline = self._connections.request_deadline
-        self._frame.add(data)
+        if self._fault is None:  # behind a fault nothing is read any more
+            self._frame.add(data)
         while self._fault is None and len(self._messages) < self._max_msg_queue_size:
             piece = self._cut()
             if not piece:

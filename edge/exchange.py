@@ -18,7 +18,7 @@ from edge.body import MAX_BODY_BYTES
 from edge.budget import Budget, Purpose
 from edge.cors import ORIGIN, Cors
 from edge.errors import FloodError, RefusedError
-from edge.held import SWITCH_TOPIC, HeldCheck, HeldChecks, Outcome, Topic
+from edge.held import MAX_NEW, SWITCH_TOPIC, HeldCheck, HeldChecks, Outcome, Topic
 from edge.metrics import Counters
 from edge.question import Question, parse_question
 from edge.quota import Quota
@@ -132,12 +132,25 @@ class Rules:
         if workspace.position is NOWHERE:
             raise RefusedError("no_ruleset", f"the rules of {question.workspace!r} have not arrived yet")
         is_proven, trials = False, None
-        if self.reception is not None:
-            question, is_proven, trials = _receive(self.reception, workspace, question, sender, now)
+        if self.reception is not None:  # a call less where there is none
+            question, is_proven, trials = self._receive(workspace, question, sender, now)
         answer = workspace.answer(question, now, is_proven=is_proven, trials=trials)
         if self.counters.checks >= self.sample_at:  # behind the answer: what is refused is no sample
             self.draw(question, workspace, is_proven=is_proven)
         return answer
+
+    def _receive(
+        self, workspace: Workspace, question: Question, sender: Sender, now: int
+    ) -> tuple[Question, bool, Mapping[str, int] | None]:
+        """The question as it is to be answered, whether its user is proven, and what the user's trials give."""
+        if self.reception is None:
+            return question, False, None
+        device, is_proven = self.reception.receive(question.workspace, question.device, sender, now)
+        question = replace(question, device=device)
+        trials = (
+            workspace.trials.find(question.trials, device.user or "", now) if is_proven and question.trials else None
+        )
+        return question, is_proven, trials
 
     def check_costly(self, body: bytes, now: int, sender: Sender) -> bytes | Unanswered:
         """Returns what `check` does for a body of more than COSTLY_BYTES, where there is time for it.
@@ -202,11 +215,18 @@ class Rules:
             return None
         question = parse_question(body)
         workspace = self.find_workspace(question.workspace)
+        if sum(program not in workspace for program in question.programs) > MAX_NEW:
+            return None
         topics: list[Topic] = [*question.programs, *((SWITCH_TOPIC,) if question.switches else ())]
         check = HeldCheck(workspace.name, topics, body, sender, tell)
+        try:
+            _, check.is_proven, _ = self._receive(workspace, question, sender, self.now)
+        except RefusedError:  # more tokens than can be read; that of this one was forgotten meanwhile
+            return None
         if not self.held.hold(check):
             return None
-        if now != self.now:  # a window was asked meanwhile, and nobody has told of what has come by the clock
+        # A window was asked meanwhile, and nobody has told of what has come by the clock, or was published.
+        if now != self.now or not workspace.is_of_now(answer):
             self.held.look(check)
         return check
 
@@ -217,14 +237,16 @@ class Rules:
         """
         try:
             question = parse_question(check.body)
-            workspace, is_proven, trials = self.find_workspace(question.workspace), False, None
-            if self.reception is not None:
-                question, is_proven, trials = _receive(self.reception, workspace, question, check.sender, self.now)
-                if not is_proven and self.reception.has_token(question.workspace, check.sender):
-                    check.is_over = True  # its proof has expired: it may come back with another
+            workspace = self.find_workspace(question.workspace)
+            question, is_proven, trials = self._receive(workspace, question, check.sender, self.now)
+            if check.is_proven and not is_proven:
+                check.is_over = True  # its proof has expired: it may come back with another
             answer = workspace.answer(question, self.now, is_proven=is_proven, trials=trials)
         except RefusedError as error:
-            self._let_go(check, error)
+            if error.code == "overloaded" and not check.is_over:
+                self.held.look(check)  # more tokens than can be read in a second, after their keys were replaced
+            else:
+                self._let_go(check, error)
             return
         told = self._ask_again(answer, check) if isinstance(answer, Unanswered) else answer
         if told is not None:
@@ -251,18 +273,19 @@ class Rules:
     def wake_by_audiences(self, workspace: Workspace, names: Collection[str]) -> None:
         """Audiences have changed: the programs and switches that ask for one of them concern whoever waits for news."""
         changed = frozenset(names)
-        self._wake(workspace, lambda entry: any(not changed.isdisjoint(one.audiences) for one in entry.live))
+        self._wake(workspace, workspace.listed, lambda entry: not changed.isdisjoint(entry.audiences))
         self.held.wake(workspace.name, [SWITCH_TOPIC])
 
     def _wake_by_clock(self, before: int, now: int) -> None:
         for workspace in self.workspaces.values():
-            self._wake(workspace, lambda entry: _has_passed(entry.changes, before, now))
+            self._wake(workspace, workspace.timed, lambda entry: _has_passed(entry.changes, before, now))
             if _has_passed(workspace.switches.changes, before, now):
                 self.held.wake(workspace.name, [SWITCH_TOPIC])
 
-    def _wake(self, workspace: Workspace, is_concerned: Callable[[Entry], bool]) -> None:
-        entries = ((topic, workspace.entries.get(topic or "")) for topic in self.held.list_topics(workspace.name))
-        self.held.wake(workspace.name, [topic for topic, entry in entries if entry and is_concerned(entry)])
+    def _wake(self, workspace: Workspace, entries: Mapping[str, Entry], is_concerned: Callable[[Entry], bool]) -> None:
+        """Of what devices wait for and of these entries, the fewer are walked: once a second, with all held at hand."""
+        programs = self.held.list_topics(workspace.name) & entries.keys()
+        self.held.wake(workspace.name, [program for program in programs if program and is_concerned(entries[program])])
 
     def draw(self, question: Question, workspace: Workspace, *, is_proven: bool) -> None:
         """Keeps a question as one of the hour's sample."""
@@ -299,16 +322,6 @@ _SHED: Final = {
 def find_purpose(sender: Sender) -> Purpose:
     """Returns what a costly request is for, as its sender says."""
     return Purpose.INTERACTIVE if sender.find_one(INTERACTIVE) == b"1" else Purpose.BACKGROUND
-
-
-def _receive(
-    reception: Reception, workspace: Workspace, question: Question, sender: Sender, now: int
-) -> tuple[Question, bool, Mapping[str, int] | None]:
-    """The question as it is to be answered, whether its user is proven, and what the user's trials give."""
-    device, is_proven = reception.receive(question.workspace, question.device, sender, now)
-    question = replace(question, device=device)
-    trials = workspace.trials.find(question.trials, device.user or "", now) if is_proven and question.trials else None
-    return question, is_proven, trials
 
 
 def _has_passed(changes: Sequence[int], before: int, now: int) -> bool:

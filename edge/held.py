@@ -28,6 +28,8 @@ SHARE: Final = 0.8
 # One that is longer is answered at once, since made-up ones would fill the memory of a worker.
 MAX_BYTES: Final = 2_048
 MAX_TOPICS: Final = 32
+# Of these, programs that the workspace has not (yet): what nobody else waits for has a set of its own.
+MAX_NEW: Final = 4
 
 # What a check wants to hear of: the id of a program, or None for switches.
 Topic = str | None
@@ -46,7 +48,7 @@ class HeldCheck:
         tell: called with its answer, once.
     """
 
-    __slots__ = ("body", "is_due", "is_over", "is_told", "sender", "tell", "topics", "workspace")
+    __slots__ = ("body", "is_due", "is_over", "is_proven", "is_told", "sender", "tell", "topics", "workspace")
 
     def __init__(
         self, workspace: str, topics: Iterable[Topic], body: bytes, sender: Sender, tell: Callable[[Outcome], None]
@@ -54,7 +56,7 @@ class HeldCheck:
         self.workspace, self.body, self.sender = workspace, body, sender
         self.topics = tuple([intern(topic) if topic else topic for topic in topics])  # the same text for all devices
         self.tell = tell
-        self.is_due = self.is_over = self.is_told = False
+        self.is_due = self.is_over = self.is_proven = self.is_told = False
 
 
 class HeldChecks:

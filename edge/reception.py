@@ -34,10 +34,6 @@ class Reception:
         """Says whether users of a workspace have to be proven."""
         return workspace in self._provers
 
-    def has_token(self, workspace: str, sender: Sender) -> bool:
-        """Says whether a sender shows what is to prove a user, in a workspace where that counts."""
-        return self.is_proving(workspace) and bool(sender.find_one(AUTHORIZATION))
-
     def receive(self, workspace: str, device: Device, sender: Sender, now: int) -> tuple[Device, bool]:
         """Returns the device as its check is to be answered, and whether its user is proven.
 

@@ -7,13 +7,14 @@ import orjson
 import pytest
 
 from channel import Position
+from edge import exchange
 from edge.answer import Unanswered, Workspace
 from edge.body import MAX_BODY_BYTES
 from edge.budget import Purpose
 from edge.cors import ORIGIN, Cors
 from edge.errors import FloodError, RefusedError
 from edge.exchange import INTERACTIVE, WINDOW_S, Rules, read_length, refuse_head
-from edge.held import SWITCH_TOPIC, HeldCheck, Outcome
+from edge.held import MAX_NEW, SWITCH_TOPIC, HeldCheck, Outcome
 from edge.metrics import Counters
 from edge.proof import Prover
 from edge.question import parse_question
@@ -22,7 +23,16 @@ from edge.reception import Reception
 from edge.sender import NOBODY, Sender
 from edge.switch import compile_set
 from ruleset import Device, parse_switches
-from tests.edge.press import NOW, PROGRAM, ROOT_BYTES, WORKSPACE, make_entry, make_question, make_switches
+from tests.edge.press import (
+    NOW,
+    OTHER_PROGRAM,
+    PROGRAM,
+    ROOT_BYTES,
+    WORKSPACE,
+    make_entry,
+    make_question,
+    make_switches,
+)
 
 
 @pytest.fixture
@@ -84,10 +94,12 @@ class Porter(Reception):
 
     def __init__(self) -> None:
         super().__init__({WORKSPACE: Prover("issuer", "audience")})
-        self.proves = True
+        self.proves, self.is_busy = True, False
 
     def receive(self, workspace: str, device: Device, sender: Sender, now: int) -> tuple[Device, bool]:  # noqa: ARG002 - as every reception's
         """Returns the device."""
+        if self.is_busy:
+            raise RefusedError("overloaded", "too many new proofs of users")
         return device, self.proves
 
 
@@ -137,6 +149,55 @@ async def test_held_check_without_a_proof(rules: Rules) -> None:
     assert told == []
 
 
+async def test_held_check_with_a_token_that_proves_nobody(rules: Rules) -> None:
+    """It proved nobody when it came: that it does not now either is no news."""
+    porter = Porter()
+    porter.proves = False
+    rules.attend(porter)
+    check, told = await hold(rules, Sender({b"authorization": [b"Bearer a.b.c"]}, ""))
+    rules.look_again(check)
+    assert told == []
+
+
+async def test_held_check_whose_proof_has_to_wait(rules: Rules) -> None:
+    """More tokens than can be read in a second: it is held on, and looked at again; at its end it is refused."""
+    porter = Porter()
+    rules.attend(porter)
+    check, told = await hold(rules, Sender({b"authorization": [b"Bearer a.b.c"]}, ""))
+    porter.is_busy = True
+    rules.look_again(check)
+    assert (told, check.is_due, len(rules.held)) == ([], True, 1)
+    check.is_over = True
+    rules.look_again(check)
+    (refused,) = told
+    assert isinstance(refused, RefusedError)
+    assert (refused.code, len(rules.held)) == ("overloaded", 0)
+
+
+@pytest.mark.parametrize(("unknown", "is_held"), [(MAX_NEW, True), (MAX_NEW + 1, False)])
+async def test_made_up_programs_are_not_waited_for(rules: Rules, unknown: int, *, is_held: bool) -> None:
+    """A few may come, and are waited for; many are made up, and each would have a place of its own in memory."""
+    rules.held.limit, rules.now = 1, NOW
+    programs = {PROGRAM: "1.0.0.0"} | {f"made-up-{i}": "" for i in range(unknown)}
+    body = orjson.dumps(make_question(programs=programs))
+    answer = rules.check(body, NOW)
+    assert isinstance(answer, bytes)
+    assert (rules.hold(answer, NOW, body, NOBODY, lambda _: None) is not None) is is_held
+
+
+async def test_clock_walks_what_changes_alone(rules: Rules, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each second the programs are walked that devices wait for and that change by the clock, and no others."""
+    asked: list[Any] = []
+    monkeypatch.setattr(exchange, "_has_passed", lambda changes, *_: asked.append(changes))
+    opening = make_entry(releases=[{"id": "r1", "package": "1.0.0.0", "opens_at": NOW + 5}])
+    rules.workspaces[WORKSPACE].apply({PROGRAM: make_entry(), OTHER_PROGRAM: opening}, Position(1, 6))
+    rules.held.limit = 1
+    assert rules.held.hold(HeldCheck(WORKSPACE, [PROGRAM, OTHER_PROGRAM, "made-up"], b"{}", NOBODY, lambda _: None))
+    rules.tick(NOW)
+    assert [changes for changes in asked if changes] == [opening.changes]  # those of switches are empty
+    assert len(asked) == 1 + len(rules.workspaces)
+
+
 async def test_answer_of_an_earlier_second(rules: Rules) -> None:
     """Where the clock has gone on while a window was asked, the check is looked at again: nobody has told of that."""
     check, _ = await hold(rules)
@@ -145,6 +206,17 @@ async def test_answer_of_an_earlier_second(rules: Rules) -> None:
     answer = rules.check(IDLE, NOW)
     assert isinstance(answer, bytes)
     late = rules.hold(answer, NOW - 1, IDLE, NOBODY, lambda _: None)
+    assert late is not None
+    assert late.is_due
+
+
+async def test_answer_of_an_earlier_revision(rules: Rules) -> None:
+    """Where something was published after the answer was made and before it is held, the check is looked at again."""
+    rules.held.limit, rules.now = 1, NOW
+    answer = rules.check(IDLE, NOW)
+    assert isinstance(answer, bytes)
+    rules.workspaces[WORKSPACE].apply({OTHER_PROGRAM: make_entry(revision=6)}, Position(1, 6))
+    late = rules.hold(answer, NOW, IDLE, NOBODY, lambda _: None)
     assert late is not None
     assert late.is_due
 

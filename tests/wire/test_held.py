@@ -9,6 +9,7 @@ import pytest
 
 from channel import Position
 from edge.answer import compile_entry
+from edge.app import Handler
 from edge.held import SWITCH_TOPIC, Topic
 from edge.preference import MAX_WAIT_S
 from ruleset import parse_program
@@ -191,6 +192,23 @@ def test_bytes_behind_it_do_not_end_its_time(server: WireServer) -> None:
         end_one(server, client)
         client.send(make_check()[20:])
         assert client.read() == GOOD
+
+
+def test_what_comes_behind_a_fault_is_not_kept(server: WireServer) -> None:
+    """A client that goes on behind a head that is none, while an answer before it is owed, fills no memory."""
+    with Client(server) as client:
+        check = make_held_check().replace(b"/v1/check", b"/v1/check?x", 1)  # not the lane's: aiohttp serves it on both
+        client.send(check)
+        wait_for(server)
+        client.send(b"x" * 9_000)
+        for _ in range(64):
+            client.send(b"y" * 65_536)
+        (served,) = server.call(lambda: list(server.connections._open))
+        assert isinstance(served, Handler)
+        end_one(server, client)
+        assert len(served._frame._held) < 300_000
+        refused = client.read()  # what the lane hands over ends with its first answer
+        assert refused is None or refused.code == "malformed_request"
 
 
 def test_another_request_behind_it_is_answered(server: WireServer) -> None:
