@@ -10,6 +10,8 @@ from bundle.errors import EntryError
 
 # More files would fill a device's inodes, and its time: each costs a file system about 20 microseconds and more.
 MAX_FILES = 20_000
+# A name of a thousand bytes brings five hundred folders, each an inode and a place in memory.
+MAX_FOLDERS = 20_000
 # More bytes would fill a device's disk. A bomb unpacks a thousandfold, so what counts is what comes out.
 MAX_UNPACKED_BYTES = 200 * 1024 * 1024
 # What every file system in use can hold; longer names fail half-way through unpacking.
@@ -61,7 +63,7 @@ class Inventory:
     """The files of one package as they are met: refuses the first that breaks a rule."""
 
     def __init__(self) -> None:
-        self.files = 0
+        self.files = self.folders = 0
         self.unpacked_bytes = 0
         # By what a case-insensitive system takes it for: the spelling, and whether it is a folder.
         self._seen: dict[str, tuple[str, bool]] = {}
@@ -70,7 +72,7 @@ class Inventory:
         """Takes a file of `size` bytes in, and returns its name in UTF-8.
 
         Raises:
-            EntryError: the name is refused or collides with another, or there are too many files or bytes.
+            EntryError: the name is refused or collides with another, or there are too many files, folders or bytes.
         """
         encoded = check_name(name)
         for index, character in enumerate(name):
@@ -85,6 +87,9 @@ class Inventory:
         known = self._seen.get(folded)
         if known is None:
             self._seen[folded] = (path, is_folder)
+            self.folders += is_folder
+            if self.folders > MAX_FOLDERS:
+                raise EntryError(f"{name!r}: expected at most {MAX_FOLDERS} folders, got one more")
         elif not is_folder or known != (path, True):
             kind = "folder" if known[1] else "file"
             raise EntryError(f"{name!r}: expected a name that collides with no other, got that of {kind} {known[0]!r}")

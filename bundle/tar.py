@@ -1,11 +1,12 @@
 """A foreign .tar or .tgz as a source of entries, in whatever order, with whatever owners and times."""
 
 import gzip
+import re
 import tarfile
 import zlib
 from collections.abc import Iterator
 from functools import partial
-from typing import IO
+from typing import IO, Self
 
 from bundle.archive import Entry
 from bundle.errors import EntryError, SourceError
@@ -23,8 +24,35 @@ _KINDS = {
     tarfile.FIFOTYPE: "a fifo",
     tarfile.GNUTYPE_SPARSE: "a sparse file",
 }
-# What tarfile raises for bytes that are no proper tar.
-_BROKEN = (tarfile.TarError, EOFError, OSError, ValueError, OverflowError)
+# What one header may have to say beyond a name: extended attributes, a comment. And the longest run of digits in it:
+# tarfile before Python 3.11.10 looks through such a run in time that grows with its square (CVE-2024-6232).
+MAX_HEADER_BYTES = 64 * 1024
+_has_long_number = re.compile(rb"[0-9]{65}").search
+_EXTENDED = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
+_LONG = (*_EXTENDED, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
+# What tarfile raises for bytes that are no proper tar; it recurses with each header that belongs to the next.
+_BROKEN = (tarfile.TarError, EOFError, OSError, ValueError, OverflowError, RecursionError)
+
+
+class _Member(tarfile.TarInfo):
+    """A member whose further headers are bounded before tarfile reads them."""
+
+    def _proc_member(self, archive: tarfile.TarFile) -> Self | None:
+        if self.type in _LONG:
+            _refuse_header(archive, self.type, self.size)
+        member: Self | None = super()._proc_member(archive)  # type: ignore[misc]  # tarfile's own seam, since Python 2.5
+        return member
+
+
+def _refuse_header(archive: tarfile.TarFile, kind: bytes, size: int) -> None:
+    if size > MAX_HEADER_BYTES:
+        raise tarfile.ReadError(f"expected a header of at most {MAX_HEADER_BYTES} bytes, got {size}")
+    file = archive.fileobj
+    assert file is not None  # noqa: S101 - an open archive has one
+    begin = file.tell()
+    if kind in _EXTENDED and _has_long_number(file.read(size)):
+        raise tarfile.ReadError("expected numbers of at most 64 digits in a header, got a longer one")
+    file.seek(begin)
 
 
 def unzip(file: IO[bytes], scratch: IO[bytes]) -> None:
@@ -60,7 +88,7 @@ def list_tar(file: IO[bytes]) -> Iterator[Entry]:
     """
     tree: Tree[tarfile.TarInfo] = Tree()
     try:
-        archive = tarfile.open(fileobj=file, mode="r:", encoding="utf-8", errors="surrogateescape")  # noqa: SIM115
+        archive = tarfile.TarFile(fileobj=file, tarinfo=_Member, encoding="utf-8", errors="surrogateescape")
         for member in archive:
             _take(tree, member)
     except _BROKEN as error:

@@ -17,6 +17,8 @@ _ENCRYPTED_FLAG = 0x1
 _UNIX = 3
 # A link's target is a path; what has more bytes is no link.
 _MAX_TARGET_BYTES = 4096
+# Others unpack a whole read at once, whatever the size that is declared: a bomb.
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 # What zipfile raises for bytes that are no proper .zip.
 _BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError, ValueError)
 
@@ -26,7 +28,8 @@ def list_zip(file: IO[bytes]) -> Iterator[Entry]:
 
     Raises:
         SourceError: it is no .zip, or broken.
-        EntryError: something in it is encrypted, or neither a file, nor a folder, nor a link to a file of the tree.
+        EntryError: something in it is encrypted, is neither stored nor deflated, or is neither a file, nor a folder,
+            nor a link to a file of the tree.
     """
     try:
         archive = zipfile.ZipFile(file)
@@ -43,6 +46,8 @@ def _take(tree: Tree[zipfile.ZipInfo], archive: zipfile.ZipFile, info: zipfile.Z
     name, kind = _read_name(info), stat.S_IFMT(_mode(info))
     if info.flag_bits & _ENCRYPTED_FLAG:
         raise EntryError(f"{name!r}: expected a file without a password, got an encrypted one")
+    if info.compress_type not in _METHODS:
+        raise EntryError(f"{name!r}: expected a file that is stored or deflated, got method {info.compress_type}")
     if name.endswith("/") or kind == stat.S_IFDIR:
         tree.add_folder(name)
     elif kind == stat.S_IFLNK:

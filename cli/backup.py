@@ -12,6 +12,7 @@ from typing import IO, Any, TypeVar
 import click
 
 from cli.exit import CommandError, Exit
+from cli.process import take_stops
 from custody import CustodyError
 from publisher import PREFIX, SECTION, PublisherError, Settings
 from publisher.backup import restore_backup, write_backup
@@ -39,6 +40,7 @@ def backup(file: Path, recipients: Sequence[str], config: Path | None) -> None:
     and has the private keys, fingerprint keys and the token, as far as they are files. Without, it has none of them; it
     is a secret all the same, since documents hold the keys of sealed packages.
     """
+    take_stops()  # so that nothing unpacked is left behind
     settings = _read_settings(config)
     if file.exists():
         raise CommandError(f"{file} is there already", Exit.REFUSED)
@@ -62,6 +64,7 @@ def restore(file: Path, identity: Path | None, config: Path | None) -> None:
     Afterwards, before the publisher starts: where Redis is lost too, fill it with `graywave republish --edge`, so that
     the publisher learns from it what was published after the backup. docs/operations.md has the order.
     """
+    take_stops()
     settings = _read_settings(config)
     with _reporting(), file.open("rb") as source, tempfile.TemporaryFile(dir=file.parent) as plain:
         if identity:

@@ -17,6 +17,8 @@ MAX_CHARS: Final = 256
 CHUNK_BYTES: Final = 1 << 20
 # A line that is longer is of no list of ids: a file without line ends must not be read into memory whole.
 MAX_LINE_BYTES: Final = 4 * 1024
+# The same of a CSV, whose rows have more than ids.
+MAX_ROW_CHARS: Final = 128 * 1024
 BATCH: Final = 20_000
 _GZIP: Final = b"\x1f\x8b"
 _BOM: Final = b"\xef\xbb\xbf"
@@ -90,7 +92,7 @@ def _read_column(stream: io.BufferedIOBase, column: str) -> Iterator[Sequence[st
         delimiter = max(_DELIMITERS, key=first.count)
         head = next(csv.reader([first], delimiter=delimiter), [])
         place = _find_place(head, column)
-        rows = csv.reader(text, delimiter=delimiter, strict=True)
+        rows = csv.reader(_bound_lines(text), delimiter=delimiter, strict=True)
         batch = [] if column in head else [_take(head, place, 1)]
         for row in rows:
             if row:
@@ -105,6 +107,18 @@ def _read_column(stream: io.BufferedIOBase, column: str) -> Iterator[Sequence[st
         raise IdentityError("expected a CSV in UTF-8, got bytes that are none") from None
     finally:
         text.detach()
+
+
+def _bound_lines(text: io.TextIOWrapper) -> Iterator[str]:
+    """Lines that csv reads; a bomb of one line must not be read into memory whole."""
+    number = 1
+    while line := text.readline(MAX_ROW_CHARS):
+        number += 1
+        if len(line) == MAX_ROW_CHARS and not line.endswith("\n"):
+            raise IdentityError(
+                f"line {number}: expected lines of less than {MAX_ROW_CHARS} characters, got a longer one"
+            )
+        yield line
 
 
 def _find_place(head: Sequence[str], column: str) -> int:

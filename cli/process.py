@@ -59,3 +59,10 @@ def end(process: "subprocess.Popen[bytes]", how: signal.Signals = signal.SIGTERM
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+
+
+def take_stops() -> None:
+    """A closed terminal and a service manager stop as an interrupt does; nohup's wish is heeded."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)

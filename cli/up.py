@@ -27,7 +27,7 @@ from cli.exit import CommandError, Exit
 from cli.home import DEFAULT_FOLDER, FINGERPRINT_KEY_ID, Home, take_home
 from cli.http import ask
 from cli.keys import DAY_S, make_fingerprint_key, make_keys
-from cli.process import end, start_bound
+from cli.process import end, start_bound, take_stops
 from cli.publishing import open_publisher
 from container import ConfigError
 from trust import ClientClaim, TrustError
@@ -71,7 +71,7 @@ class _Server:
 @take_home
 def up(port: int, redis: str | None, home: Home, *, has_demo: bool) -> None:
     """Run a private Redis, a publisher and an edge, with demo programs, until interrupted."""
-    _take_stops()
+    take_stops()
     with ExitStack() as stack:
         try:
             servers = _start(port, redis, home, stack, has_demo=has_demo)
@@ -85,13 +85,6 @@ def up(port: int, redis: str | None, home: Home, *, has_demo: bool) -> None:
         finally:
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 signal.signal(number, signal.SIG_IGN)  # a second one would leave something running
-
-
-def _take_stops() -> None:
-    """A closed terminal and a service manager stop as an interrupt does; nohup's wish is heeded."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, signal.default_int_handler)
 
 
 def _start(port: int, redis: str | None, home: Home, stack: ExitStack, *, has_demo: bool) -> Sequence[_Server]:

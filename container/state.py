@@ -153,8 +153,10 @@ class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return msgspec.structs.replace(self, issued=issued, programs=programs, epoch=epoch, root=root.number)
 
     def with_seen(self, offer: Offer) -> "State":
-        """Returns the state once an offer was believed, whatever becomes of it."""
-        state = self._with(offer.program, epoch=offer.epoch, revision=offer.revision, floor=offer.floor)
+        """Returns the state once an offer was believed, whatever becomes of it; what else was ready is not any more."""
+        ready = self.record(offer.program).ready
+        ready = ready if ready and ready.sha256 == offer.sha256 else None
+        state = self._with(offer.program, epoch=offer.epoch, revision=offer.revision, floor=offer.floor, ready=ready)
         return msgspec.structs.replace(state, issued=max(self.issued, offer.issued))
 
     def with_wanted(self, program: str, wanted: Iterable[str], *, is_forced: bool) -> "State":

@@ -23,6 +23,8 @@ from edge.generation import STATE_FORMAT, Generation, Held, list_descriptors, pl
 # How often pages, children and askers are looked at when no signal comes, in seconds; and while something is awaited.
 LOOK_S = 0.5
 EAGER_LOOK_S = 0.02
+# A look that comes so much later than it should says that the whole host stood still, in seconds.
+PAUSE_S = 2.0
 # How long workers have to drain and end, then the syncer; what is left is killed.
 STOP_S = 15.0
 # How long the new code may take to read the settings, in seconds.
@@ -96,7 +98,8 @@ class Parent:
     def run(self) -> None:
         """Runs until asked to stop, then stops in good order."""
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-        self._start_due(time.monotonic())
+        looked_at = time.monotonic()
+        self._start_due(looked_at)
         while True:
             received = signal.sigtimedwait(SIGNALS, EAGER_LOOK_S if self.reload else LOOK_S)
             number = received.si_signo if received else 0
@@ -104,29 +107,31 @@ class Parent:
                 break
             if number == signal.SIGHUP:
                 self._begin_reload(None)
-            self._look_after(time.monotonic())
+            before, looked_at = looked_at, time.monotonic()
+            # After a pause of the whole host (a frozen group, a stalled machine) the children have not had their turn.
+            self._look_after(looked_at, was_paused=looked_at - before > PAUSE_S)
         self._stop()
 
-    def _look_after(self, now: float) -> None:
+    def _look_after(self, now: float, *, was_paused: bool = False) -> None:
         for asker in accept(self.held.control) if self.held.control else ():
             self._begin_reload(asker)
         for child in self.current.children:
             if child.has_ended():
                 child.note_end(now)
                 self._nudge()
-            elif child.has_hung(now):
+            elif not was_paused and child.has_hung(now):
                 self._kill(child)
         self._start_due(now)
-        self._look_after_leaving(now)
+        self._look_after_leaving(now, was_paused=was_paused)
         if self.reload is not None:
             self._advance(self.reload, now)
 
-    def _look_after_leaving(self, now: float) -> None:
+    def _look_after_leaving(self, now: float, *, was_paused: bool) -> None:
         for child in list(self.leaving):
             if child.has_ended():
                 self.leaving.remove(child)
                 child.close()
-            elif child.has_hung(now):
+            elif not was_paused and child.has_hung(now):
                 self._kill(child)
 
     def _start_due(self, now: float) -> None:

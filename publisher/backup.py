@@ -5,6 +5,8 @@ What it holds goes back to where the settings say, and over nothing that differs
 
 import hashlib
 import io
+import os
+import shutil
 import sqlite3
 import tarfile
 import tempfile
@@ -32,6 +34,8 @@ MAX_SMALL_BYTES: Final = 1 << 20
 _CHUNK: Final = 1 << 20
 _PRIVATE: Final = 0o600
 _PUBLIC: Final = 0o644
+# What a restore unpacks lies in such a folder.
+_RESTORING: Final = ".restore-"
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -107,7 +111,9 @@ def restore_backup(settings: Settings, source: IO[bytes]) -> Restored:
         OSError: a file cannot be written.
     """
     settings.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".restore-", dir=settings.folder) as folder:
+    for left in settings.folder.glob(f"{_RESTORING}*"):  # of one that was killed: it has keys
+        shutil.rmtree(left)
+    with tempfile.TemporaryDirectory(prefix=_RESTORING, dir=settings.folder) as folder:
         manifest = _unpack(source, Path(folder), settings.workspace)
         wanted, _ = _list_small(settings, has_secrets=True, roots=manifest.files)
         wanted[FILE_NAME] = settings.folder / FILE_NAME
@@ -260,5 +266,13 @@ def _put(source: Path, target: Path, mode: int) -> None:
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     partial = target.with_name(f".{target.name}.restored")
     partial.touch(mode=mode)
-    partial.write_bytes(source.read_bytes())
+    with partial.open("wb") as file:
+        file.write(source.read_bytes())
+        file.flush()
+        os.fsync(file.fileno())
     partial.replace(target)
+    folder = os.open(target.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)  # a power cut must not leave an empty store behind, which would pass for a new one
+    finally:
+        os.close(folder)

@@ -239,7 +239,7 @@ class Writer:
         try:
             # First without the lock: where Redis is away, no author has to wait for finding that out.
             await self._look(now)
-        except ChannelError:
+        except BaseException:  # also a newer root in Redis: nothing is sent before that is here, too
             self._is_settled = False
             raise
         async with self._lock:
@@ -300,6 +300,9 @@ class Writer:
             self._is_settled = False
             _log.warning("%s at %s is kept, and not yet in redis: %r", record.name, record.position, error)
             return None
+        except BaseException:  # what waits here goes first, whatever kept it
+            self._is_settled = False
+            raise
 
     async def _settle_in_time(self, now: int) -> None:
         try:

@@ -1,8 +1,9 @@
 """One byte of something signed is changed, each in turn: nothing of it is ever activated.
 
 Package signature, offer, root document and the app's configuration take the whole way through `Container.update` for
-each byte. So does each hundredth byte or so of a package of 100 KB, of its delta of 40 KB, and of both sealed; the
-others of these take the part of the way on which it is decided: from the answer of a store to the whole transfer.
+each byte. So does each hundredth byte or so of a package of 70 KB, of its delta of 28 KB, and of both sealed (in two
+chunks); the others of these take the part of the way on which it is decided: from the answer of a store to the whole
+transfer.
 `GRAYWAVE_FLIPS=all` sends every byte of them the whole way, which takes some minutes.
 """
 
@@ -42,7 +43,7 @@ from trust import PrivateKey
 
 IS_WHOLE_WAY = os.environ.get("GRAYWAVE_FLIPS", "") == "all"
 # Of a package that cannot be compressed; of how much of it lies in the version before; and of what formats add.
-SIZE, SHARED, OVERHEAD = 100_000, 60_000, 1_000
+SIZE, SHARED, OVERHEAD = 70_000, 42_000, 1_000
 # A prime, so that no structure of a file is always missed.
 STRIDE = 1 if IS_WHOLE_WAY else 211
 BASE64URL = string.ascii_letters + string.digits + "-_"

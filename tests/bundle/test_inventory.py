@@ -4,7 +4,16 @@ import pytest
 
 from bundle import EntryError
 from bundle import inventory as rules
-from bundle.inventory import MAX_FILES, MAX_NAME_BYTES, MAX_PART_BYTES, MAX_UNPACKED_BYTES, Inventory, check_name, fold
+from bundle.inventory import (
+    MAX_FILES,
+    MAX_FOLDERS,
+    MAX_NAME_BYTES,
+    MAX_PART_BYTES,
+    MAX_UNPACKED_BYTES,
+    Inventory,
+    check_name,
+    fold,
+)
 
 LONGEST = "/".join(["a" * MAX_PART_BYTES] * 4) + "/"
 
@@ -94,6 +103,16 @@ def test_file_over_the_limit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None
         inventory.add("d", 0)
 
 
+def test_folder_over_the_limit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Folders count once each, however many files are in them; those of a long name count all."""
+    monkeypatch.setattr(rules, "MAX_FOLDERS", 3)
+    inventory = Inventory()
+    for name in ("a/b/1", "a/b/2", "c/1"):
+        inventory.add(name, 0)
+    with pytest.raises(EntryError, match="'a/d/1': expected at most 3 folders, got one more"):
+        inventory.add("a/d/1", 0)
+
+
 def test_byte_over_the_limit_is_refused() -> None:
     """200 MiB are taken, a byte more is not."""
     inventory = Inventory()
@@ -104,4 +123,4 @@ def test_byte_over_the_limit_is_refused() -> None:
 
 def test_limits_are_those_of_the_format() -> None:
     """The limits are part of the format: another number needs another format."""
-    assert (MAX_FILES, MAX_UNPACKED_BYTES) == (20_000, 200 * 1024 * 1024)
+    assert (MAX_FILES, MAX_FOLDERS, MAX_UNPACKED_BYTES) == (20_000, 20_000, 200 * 1024 * 1024)

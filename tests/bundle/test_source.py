@@ -164,6 +164,26 @@ def test_gzip_bomb_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert refusal(source, SourceError) == "expected a .tgz with at most 1000 bytes of tar, got more"
 
 
+def test_long_headers_of_a_tar_are_refused(tmp_path: Path) -> None:
+    """Neither is a header read that has more than names need, nor one over whose digits tarfile would take hours."""
+    for value, message in (
+        ("x" * tar.MAX_HEADER_BYTES, "expected a header of at most 65536 bytes, got 65551"),
+        ("1" * 60_000, "expected numbers of at most 64 digits in a header, got a longer one"),
+    ):
+        with tarfile.open(tmp_path / "a.tar", "w", format=tarfile.PAX_FORMAT) as archive:
+            info = member("a", size=1)
+            info.pax_headers = {"comment": value}
+            archive.addfile(info, io.BytesIO(b"x"))
+        assert refusal(tmp_path / "a.tar", SourceError) == f"expected a .tar or .tgz that can be read: {message}"
+
+
+def test_headers_without_end_are_refused(tmp_path: Path) -> None:
+    """A header that belongs to a header that belongs to a header is read by recursion."""
+    header = member("././@LongLink", tarfile.GNUTYPE_LONGNAME, size=1).tobuf(tarfile.GNU_FORMAT)
+    (tmp_path / "a.tar").write_bytes((header + b"a".ljust(512, b"\0")) * 3_000)
+    assert refusal(tmp_path / "a.tar", SourceError).startswith("expected a .tar or .tgz that can be read: ")
+
+
 def test_links_of_a_folder_are_copies(tmp_path: Path) -> None:
     """A link to a file of the folder is packed as that file; a link to the folder itself is followed to it."""
     folder = write_folder({"a/b": (b"x", True)}, tmp_path / "folder")
@@ -324,6 +344,17 @@ def test_mode_of_a_zip_from_elsewhere_is_ignored(tmp_path: Path) -> None:
 def test_dangerous_zip_item_is_refused(tmp_path: Path, item: tuple[zipfile.ZipInfo, bytes], message: str) -> None:
     """Paths and links out of the tree, and devices, are refused from a zip."""
     assert refusal(write_items(tmp_path / "z", item)) == message
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+@pytest.mark.parametrize("kind", [stat.S_IFREG, stat.S_IFLNK])
+def test_zip_that_unpacks_without_bounds_is_refused(tmp_path: Path, method: int, kind: int) -> None:
+    """What zipfile unpacks whole, whatever the size that is declared, is not unpacked."""
+    with zipfile.ZipFile(tmp_path / "z", "w") as archive:
+        info, _ = zip_item("a", b"", kind)
+        info.compress_type = method
+        archive.writestr(info, bytes(1_000), method)
+    assert refusal(tmp_path / "z") == f"'a': expected a file that is stored or deflated, got method {method}"
 
 
 def test_encrypted_zip_is_refused(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cli import identity
-from cli.identity import BATCH, CHUNK_BYTES, MAX_LINE_BYTES, IdentityError, read_identities
+from cli.identity import BATCH, CHUNK_BYTES, MAX_LINE_BYTES, MAX_ROW_CHARS, IdentityError, read_identities
 
 
 def read(data: bytes, column: str | None = None) -> list[str]:
@@ -81,6 +81,11 @@ def test_several_gzip_members_are_one_file() -> None:
         (b"", "id", "line 1: expected a column 'id', or a number from 1 to 0, got ''"),
         (b"id,name\n1,Ann\n2\n", "name", "line 3: expected at least 2 columns, got 1"),
         (b"id,name\n1, Ann\n", "name", "line 2: expected an id without blanks around it, got ' Ann'"),
+        (
+            b"id\na," + b"x" * MAX_ROW_CHARS,
+            "id",
+            "line 2: expected lines of less than 131072 characters, got a longer one",
+        ),
         (b'id\n"a"b\n', "id", "line 2: expected a CSV: "),
         (b"id\n\xff\n", "id", "expected a CSV in UTF-8, got bytes that are none"),
         (gzip.compress(b"a\n" * 99)[:-9], None, "expected a whole gzip file: "),

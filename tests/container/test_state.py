@@ -223,6 +223,15 @@ def test_new_root_ends_what_is_ready() -> None:
     assert state.with_root(root(2)).record(PROGRAM).ready is None
 
 
+def test_offer_of_another_package_ends_what_is_ready() -> None:
+    """What the user was asked about is not activated once something else was offered, with a floor above it."""
+    state = State().with_ready(PROGRAM, version(B, "2"), 500)
+    ready = state.record(PROGRAM).ready
+    assert ready is not None
+    assert state.with_seen(offer(revision=8, sha256=ready.sha256)).record(PROGRAM).ready == ready
+    assert state.with_seen(offer(revision=8, floor="3", sha256="f" * 64)).record(PROGRAM).ready is None
+
+
 def test_new_epoch_forgets_stolen_time_and_floors() -> None:
     """Signed times and floors of an older epoch may be a thief's; those of the same epoch stay."""
     state = State(root=1).with_seen(offer(issued=900, floor="9"))

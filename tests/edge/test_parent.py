@@ -141,6 +141,17 @@ def test_stopped_worker_is_replaced(parent: Parent, caplog: pytest.LogCaptureFix
     assert caplog.text.count("killing it") == caplog.text.count("worker 1 shows")
 
 
+def test_host_that_was_paused_kills_nobody(parent: Parent) -> None:
+    """Where all stood still the children have their turn before they are judged; who hangs then is killed."""
+    parent._start_due(NOW)
+    before = list_pids(parent)
+    for child in parent.current.children:
+        beat(child.counters, NOW)
+    parent._look_after(NOW + 100, was_paused=True)
+    assert all(child.process is not None and child.process.poll() is None for child in parent.current.children)
+    wait_until(lambda: parent._look_after(NOW + 101) or list_pids(parent) != before)
+
+
 def test_clock_that_is_set_kills_nobody(parent: Parent, monkeypatch: pytest.MonkeyPatch) -> None:
     """A step of the wall clock by an hour is none of the parent's business."""
     monkeypatch.setattr("time.time", lambda: 4_000_000_000.0)

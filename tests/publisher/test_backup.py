@@ -206,6 +206,17 @@ def test_half_a_backup_is_refused(settings: Settings, tmp_path: Path, part: floa
 
 
 @pytest.mark.usefixtures("store")
+def test_what_a_killed_restore_left_goes(settings: Settings, tmp_path: Path) -> None:
+    """What it had unpacked are keys: they go before the next one begins."""
+    there = move(settings, tmp_path / "there")
+    left = there.folder / ".restore-abc"
+    left.mkdir(parents=True)
+    (left / "channel.key").write_text("secret")
+    restore_backup(there, io.BytesIO(back_up(settings)))
+    assert not list(there.folder.glob(".restore-*"))
+
+
+@pytest.mark.usefixtures("store")
 def test_place_for_each_key_is_wanted(settings: Settings, tmp_path: Path) -> None:
     """A key for which the settings have no place is told, and not lost in silence."""
     there = replace(move(settings, tmp_path / "there"), fingerprint_keys={})

@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import orjson
 import pytest
@@ -299,6 +300,34 @@ async def test_authors_are_told_of_a_newer_root(workshop: Any, redis_server: Any
         with pytest.raises(RootChainError, match=r"^expected root 2, which redis has, or a later one, got root 1: "):
             await desk.put(P1, 11)
         assert await desk.writer.list() == [(P1, Position(1, 1)), (P2, Position(1, 2))]
+
+
+async def test_publisher_that_is_overtaken_distributes_nothing(workshop: Any, redis_server: Any, client: Any) -> None:
+    """Once its watcher has seen a newer root in Redis nothing is sent any more, and nobody is told that it was."""
+    async with open_desk(workshop, redis_server.url) as desk:
+        await desk.writer.settle(NOW)
+        root = workshop.follow_root("offer")
+        await client.set(f"gw:{{demo}}:root:{root.number}", (workshop.folder / "root.json").read_bytes())
+        before = await client.hgetall("gw:{demo}:head")
+        with pytest.raises(RootChainError):
+            await desk.writer.settle(NOW)
+        assert not (await desk.put(P1, 11))[1]
+    assert await client.hgetall("gw:{demo}:head") == before
+
+
+async def test_what_waits_is_sent_before_what_comes_later(
+    workshop: Any, redis_server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A surprise between keeping and sending leaves the order to the watcher: the head never goes back."""
+    async with open_desk(workshop, redis_server.url) as desk:
+        await desk.writer.settle(NOW)
+        with monkeypatch.context() as patch:
+            patch.setattr(desk.writer._store, "read_target", Mock(side_effect=RuntimeError("a surprise")))
+            with pytest.raises(RuntimeError):
+                await desk.put(P1, 11)
+        assert not (await desk.put(P2, 12))[1]
+        await desk.writer.settle(NOW)
+        assert (await desk.put(P1, 13))[1]
 
 
 async def test_channel_key_alone_is_not_followed(thief: Thief, workshop: Any, redis_server: Any, caplog: Any) -> None:
