@@ -139,14 +139,16 @@ def render(report: Json) -> str:
     return "\n".join([*lines, *(f"broken     {failure}" for failure in report["failures"])])
 
 
-WIDTH, HEIGHT, LEFT, TOP, FLOOR = 1_200, 420, 60, 40, 330
+WIDTH, LEFT, TOP, FLOOR, ROW = 1_300, 130, 40, 330, 14
 BLACK, GREY, BLUE, RED, ORANGE = (0, 0, 0), (170, 170, 170), (60, 110, 200), (200, 30, 30), (240, 150, 40)
 _COLOURS: Final[Mapping[str, Colour]] = {"kill host": RED, "black hole": GREY, "publisher away": GREY}
 
 
 def draw(report: Json, seconds: Mapping[str, Sequence[float]], events: Sequence[Json]) -> bytes:
     """Returns the PNG: by the second the slowest attempt (a second is full height) and retries, below it the faults."""
-    picture = Picture(WIDTH, HEIGHT)
+    names = list(dict.fromkeys(event["fault"] for event in events))
+    height = FLOOR + 10 + ROW * len(names) + 20
+    picture = Picture(WIDTH, height)
     times = sorted(map(int, seconds))
     first, count = times[0], times[-1] - times[0] + 1
     scale = (WIDTH - LEFT - 10) / count
@@ -161,11 +163,12 @@ def draw(report: Json, seconds: Mapping[str, Sequence[float]], events: Sequence[
         x, wide = LEFT + round((int(second) - first) * scale), max(1, round(scale))
         tall = round(min(1.0, slowest_ms / 1_000) * (FLOOR - TOP))
         picture.fill(x, FLOOR - tall, wide, tall, RED if slowest_ms > 1_000 else ORANGE if retried else BLUE)
-    names = list(dict.fromkeys(event["fault"] for event in events))
+    for place, name in enumerate(names):
+        picture.write(4, FLOOR + 10 + ROW * place, name, BLACK)
     for event in events:
         x = LEFT + round((event["began"] - first) * scale)
         wide = max(2, round((event["ended"] - event["began"]) * scale))
-        y = FLOOR + 8 + 6 * names.index(event["fault"])
-        picture.fill(x, y, wide, 5, _COLOURS.get(event["fault"], BLACK))
-    picture.write(LEFT, HEIGHT - 14, "slowest attempt a second. orange: with retries. below: faults, a row each", BLACK)
+        y = FLOOR + 10 + ROW * names.index(event["fault"])
+        picture.fill(x, y, wide, 10, _COLOURS.get(event["fault"], BLACK))
+    picture.write(LEFT, height - 14, "slowest attempt a second. orange: with retries. below: the faults", BLACK)
     return picture.encode()
