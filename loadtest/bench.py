@@ -78,6 +78,8 @@ SEED = 20_261_120
 FEW, USUAL, MANY = 100, 1_000, 10_000
 # A run that takes longer has hung, in seconds; no process of it is left behind either.
 MAX_RUN_S = 1_800
+# The same where a hundred thousand programs are published one by one: that alone takes half an hour.
+LONG_RUN_S = 5_400
 # How many requests, from all over the run, are counted to say what the population was like.
 CENSUS = 50_000
 # How many answers are kept at a time until they are compared.
@@ -424,7 +426,7 @@ def measure(plan: Plan) -> Json:
     ):
         find_tool(DEBIAN, tool)
     with ExitStack() as cleanup:
-        end_on_signals(cleanup)
+        end_on_signals(cleanup, LONG_RUN_S if plan.wants(*ON_REQUEST) else MAX_RUN_S)
         folder = cleanup.enter_context(tempfile.TemporaryDirectory(prefix="graywave-bench-"))
         return Bench(plan, Path(folder), cleanup).run()
 
