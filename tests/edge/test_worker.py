@@ -370,14 +370,19 @@ async def test_program_that_cannot_be_read_now(
     assert tell_version(rules) == "1.0.0.0"
 
 
-async def test_windows_of_a_program_that_waits(
-    cache: Cache, follower: Follower, rules: Rules, noted: list[int]
-) -> None:
-    """Whoever keeps windows is told of those of a program before the first check that meets them is answered."""
+def write_with_window(cache: Cache) -> None:
+    """Two programs, of which the first has a window."""
     window = {"limit": 1, "closes_at": NOW + 9, "id": "0" * 16, "key": "k1"}
     document = make_document(releases=[{"id": "r1", "package": "1.0.0.0", "who": {"window": window}}])
     row = Document(DocumentName("program", PROGRAM), Position(1, 1), seal_document(document))
     cache.write(WORKSPACE, [row, make_row(revision=2, program=OTHER_PROGRAM)], [], Position(1, 2))
+
+
+async def test_windows_of_a_program_that_waits(
+    cache: Cache, follower: Follower, rules: Rules, noted: list[int]
+) -> None:
+    """Whoever keeps windows is told of those of a program before the first check that meets them is answered."""
+    write_with_window(cache)
     await follower.load()
     assert len(noted) == 1
     rules.check(json.dumps(make_question()).encode(), 1)
@@ -390,10 +395,7 @@ async def test_windows_beside_a_program_that_cannot_be_read(
     cache: Cache, follower: Follower, rules: Rules, noted: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A check of two programs, of which the second cannot be read: the first one's windows are known all the same."""
-    window = {"limit": 1, "closes_at": NOW + 9, "id": "0" * 16, "key": "k1"}
-    document = make_document(releases=[{"id": "r1", "package": "1.0.0.0", "who": {"window": window}}])
-    row = Document(DocumentName("program", PROGRAM), Position(1, 1), seal_document(document))
-    cache.write(WORKSPACE, [row, make_row(revision=2, program=OTHER_PROGRAM)], [], Position(1, 2))
+    write_with_window(cache)
     await follower.load()
     read = follower._reader.read_row
 
