@@ -35,6 +35,6 @@ def _write(folder: Path, member: Member) -> None:
     path = folder / member.name
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    with open(descriptor, "wb") as file:  # noqa: PTH123, a descriptor has no path
+    with os.fdopen(descriptor, "wb") as file:
         file.writelines(member.chunks)
         os.fchmod(descriptor, 0o755 if member.is_executable else 0o644)

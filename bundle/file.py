@@ -30,7 +30,7 @@ def open_replacement(path: Path, mode: int = READABLE) -> Iterator[IO[bytes]]:
     """Gives a file to write, which is put in the place of `path` as `replace_file` does, once the context ends well."""
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".part-")
     try:
-        with open(descriptor, "wb") as file:  # noqa: PTH123, a descriptor has no path
+        with os.fdopen(descriptor, "wb") as file:
             yield file
             os.fchmod(descriptor, mode)
             file.flush()

@@ -74,6 +74,6 @@ def _read(name: str, path: Path) -> Iterator[bytes]:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError as error:
         raise SourceError(f"{name!r}: expected a file that can be read: {error.strerror}") from error
-    with open(descriptor, "rb") as file:  # noqa: PTH123, a descriptor has no path
+    with os.fdopen(descriptor, "rb") as file:
         while chunk := file.read(CHUNK_BYTES):
             yield chunk

@@ -136,7 +136,7 @@ class Feed:
         KeyNameError: the address or the workspace is none.
     """
 
-    def __init__(  # noqa: PLR0913, the last three have defaults that only tests change, or `trust`
+    def __init__(
         self,
         url: str,
         workspace: str,

@@ -225,7 +225,7 @@ def write_new(files: Mapping[Path, tuple[bytes, int]]) -> None:
         for path, (data, mode) in files.items():
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
             undo.callback(_forget, path)  # half a key or root would stand in the way of all that follows
-            with open(descriptor, "wb") as file:  # noqa: PTH123 - a mode
+            with os.fdopen(descriptor, "wb") as file:
                 _write(file.fileno(), data)
         undo.pop_all()
 
@@ -235,7 +235,7 @@ def replace_file(path: Path, data: bytes, mode: int) -> None:
     # Not with bundle's: who holds root keys need not have what unpacks packages.
     fresh = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
-        with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:  # noqa: PTH123 - a mode
+        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
             _write(file.fileno(), data)
         fresh.replace(path)
     except BaseException:

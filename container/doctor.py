@@ -66,7 +66,7 @@ class Check:
             return Finding(self.name, str(error), is_skipped=True)
 
 
-def examine(  # noqa: PLR0913 - a container's own parts
+def examine(
     path: Path,
     folder: Path,
     device: Device,

@@ -85,7 +85,7 @@ class Patient:
         now: seconds since 1970.
     """
 
-    def __init__(  # noqa: PLR0913 - a container's own parts
+    def __init__(
         self,
         config: Config,
         folder: Path,

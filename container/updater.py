@@ -70,7 +70,7 @@ class _Verdict:
 class Updater:
     """Updates the programs in a storage; `now` is in seconds, `poll_after` what an edge has said last."""
 
-    def __init__(  # noqa: PLR0913, the container's own parts
+    def __init__(
         self,
         config: Config,
         device: Device,

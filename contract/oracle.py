@@ -25,7 +25,7 @@ NOTHING: Json = {}
 OPAQUE = "opaque"
 
 
-def decide(  # noqa: PLR0913, PLR0917 - what decides a check
+def decide(
     document: Json, question: Json, program: str, now: int, lists: Json = NOTHING, refused: Collection[str] = ()
 ) -> Json:
     """Returns `{"release", "reason"}`: the deciding release's id, or None, and one of the six reasons, or `ask`.
@@ -64,7 +64,7 @@ def decide(  # noqa: PLR0913, PLR0917 - what decides a check
     return {"release": None, "reason": "no_release"}
 
 
-def answer(  # noqa: PLR0913, PLR0917 - the same, and what an answer begins with
+def answer(
     documents: Iterable[Json] | Mapping[str, Json],
     revision: int,
     root: int,

@@ -336,7 +336,7 @@ class Workspace:
         """Says whether nothing has been applied since an answer was made."""
         return answer.startswith(self._prefix)
 
-    def answer(  # noqa: C901, PLR0913 - one loop; a call more would cost each check 0.1 us
+    def answer(  # noqa: C901 - one loop; a call more would cost each check 0.1 us
         self,
         question: Question,
         now: int,
@@ -430,7 +430,7 @@ def _make_ask(release: CompiledRelease | None, device: Device) -> Ask:
     return Ask(release.window.id, identity or "")
 
 
-def _decide_without(  # noqa: PLR0913, PLR0917 - the same as evaluate's
+def _decide_without(
     entry: Entry, device: Device, installed: int, now: int, around: Circumstances, refused: Container[str]
 ) -> Decision:
     """Decides without any place that would have to be asked for; as many windows as a document has at most."""

@@ -62,7 +62,7 @@ class Desk:
         counters: the worker's.
     """
 
-    def __init__(  # noqa: PLR0913, PLR0917 - what it stands between
+    def __init__(
         self,
         workspace: Workspace,
         host: str,

@@ -637,7 +637,7 @@ def _digest_root(number: int, document: bytes) -> bytes:
     return _digest(b"%d:%b" % (number, document))
 
 
-def _read_row(row: int, workspace: str, kind: str, id_: str, envelope: bytes, digest: bytes) -> Row:  # noqa: PLR0913, PLR0917 - a row's columns
+def _read_row(row: int, workspace: str, kind: str, id_: str, envelope: bytes, digest: bytes) -> Row:
     return Row(row, workspace, DocumentName(kind, id_), envelope if _fits(envelope, digest) else None)
 
 

@@ -64,7 +64,7 @@ def listen(folder: int) -> socket.socket | None:
         listener.close()
         _log.warning("%s cannot be made, `graywave edge reload` will not find this edge: %s", SOCKET_NAME, error)
         return None
-    listener.setblocking(False)  # noqa: FBT003 - the standard library's own
+    listener.settimeout(0)
     return listener
 
 

@@ -207,7 +207,7 @@ def _wrap(descriptor: int) -> socket.socket | None:
     if descriptor < 0:
         return None
     wrapped = socket.socket(fileno=descriptor)
-    wrapped.setblocking(False)  # noqa: FBT003 - the standard library's own, whose send_fds and recv_fds heed no flags
+    wrapped.settimeout(0)  # send_fds and recv_fds of the standard library heed no flags
     return wrapped
 
 

@@ -130,7 +130,7 @@ class Inquiry:
         clock: the time in seconds.
     """
 
-    def __init__(  # noqa: PLR0913, PLR0917 - it brings all of these together
+    def __init__(
         self,
         cache: Cache,
         surround: Callable[[str, CompiledProgram], Circumstances],

@@ -317,7 +317,7 @@ def _make_library(settings: EdgeSettings, wake: Callable[[], None], syncs: Mappi
     return Library(settings.data, Source(Store(settings.store), settings.files), opener, tell)
 
 
-def _make_sync(  # noqa: PLR0913, PLR0917 - it brings all of these together
+def _make_sync(
     name: str, path: Path, settings: EdgeSettings, cache: Cache, library: Library, wake: Callable[[], None]
 ) -> WorkspaceSync:
     pinned = _read_root(name, path)

@@ -88,7 +88,7 @@ class Parent:
     def resume(cls, state: dict[str, Any]) -> Self:
         """Returns the parent that goes on with what another image of it has saved."""
         for each in list_descriptors(state):
-            os.set_inheritable(each, False)  # noqa: FBT003 - the standard library's own
+            os.set_inheritable(each, False)
         held = Held.load(state["held"])
         leaving = [Child.load(saved) for saved in state["leaving"]]
         return cls(held, state["config"], Generation.load(state["current"], held), leaving)
@@ -272,14 +272,14 @@ class Parent:
         os.pwrite(descriptor, json.dumps(state).encode(), 0)
         kept = [descriptor, *list_descriptors(state)]
         for each in kept:
-            os.set_inheritable(each, True)  # noqa: FBT003 - the standard library's own
+            os.set_inheritable(each, True)
         command = make_command(json.dumps({"role": "parent", "state": descriptor}))
         try:
             os.execv(command[0], command)  # noqa: S606 - our own code
         except OSError as error:
             _log.error("the new code cannot be started, the parent goes on with the old: %s", error)
             for each in kept:
-                os.set_inheritable(each, False)  # noqa: FBT003 - as above
+                os.set_inheritable(each, False)
             os.close(descriptor)
             tell_reloaded(asker)
 

@@ -63,7 +63,7 @@ class Steward:
         wake: called when workers may ask again.
     """
 
-    def __init__(  # noqa: PLR0913, PLR0917 - what it stands between
+    def __init__(
         self,
         name: str,
         host: str,

@@ -144,7 +144,7 @@ class WorkspaceSync:
         limits: what its documents may take.
     """
 
-    def __init__(  # noqa: PLR0913, PLR0917 - it brings all of these together
+    def __init__(
         self,
         name: str,
         pinned: Chain,

@@ -368,7 +368,7 @@ class Worker:
         self._stop.set()
 
     def _listen_for_wake(self, follower: Follower, doors: Doors) -> None:
-        self._wake.setblocking(False)  # noqa: FBT003 - the standard library's own
+        self._wake.settimeout(0)
 
         def heed() -> None:
             with contextlib.suppress(BlockingIOError):

@@ -186,7 +186,7 @@ class AudienceBench:
         seed: of all drawing.
     """
 
-    def __init__(  # noqa: PLR0913 - a measurement has this many sides
+    def __init__(
         self, stage: Stage, folder: Path, size: Size, *, rounds: int, seconds: int, cores: tuple[int, int], seed: int
     ) -> None:
         self._stage, self._folder, self._size = stage, folder, size

@@ -45,7 +45,7 @@ def list_family(pid: int) -> list[int]:
     return family
 
 
-def measure_cost(  # noqa: PLR0913, PLR0917 - a measurement has this many sides
+def measure_cost(
     targets: Sequence[Target],
     supply: Supply,
     rounds: int,

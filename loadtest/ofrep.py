@@ -138,7 +138,7 @@ class SwitchBench:
         cores: of the load, and of the worker.
     """
 
-    def __init__(  # noqa: PLR0913, PLR0917 - a measurement has this many sides
+    def __init__(
         self, stage: Stage, edge: Edge, supply: Supply, folder: Path, size: Size, cores: tuple[int, int]
     ) -> None:
         self._stage, self._edge, self._supply, self._size, self._cores = stage, edge, supply, size, cores

@@ -76,7 +76,7 @@ class OverloadBench:
         all_cores: of everything afterwards.
     """
 
-    def __init__(  # noqa: PLR0913, PLR0917 - a measurement has this many sides
+    def __init__(
         self, stage: Stage, supply: Supply, folder: Path, size: Size, cores: tuple[int, int], all_cores: Sequence[int]
     ) -> None:
         self._supply, self._folder, self._size, self._all_cores = supply, folder, size, all_cores

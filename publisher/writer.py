@@ -108,7 +108,7 @@ class Writer:
         draw: so many unpredictable bytes.
     """
 
-    def __init__(  # noqa: PLR0913, it brings all of these together
+    def __init__(
         self,
         store: Store,
         chain: Chain,

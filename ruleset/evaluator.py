@@ -33,7 +33,7 @@ INSTALL, ROLLBACK, REMOVE, CURRENT, NO_RELEASE, GONE, ASK = Reason
 Decision = tuple[CompiledRelease | None, Reason]
 
 
-def evaluate(  # noqa: C901, PLR0911, PLR0912, PLR0913, PLR0917 - one procedure of eight steps, and what decides it
+def evaluate(  # noqa: C901, PLR0911, PLR0912 - one procedure of eight steps, and what decides it
     program: CompiledProgram,
     device: Device,
     installed: int,
@@ -126,7 +126,7 @@ def is_listed(names: Iterable[str], user: str, audiences: Mapping[str, Audience]
     return False
 
 
-def find_place(  # noqa: PLR0913, PLR0917 - the same as evaluate's
+def find_place(
     release: CompiledRelease, window: CompiledWindow, device: Device, installed: int, now: int, around: Circumstances
 ) -> Place:
     """Returns how a device stands to a release's window, OPEN only where its answer would be an action.

@@ -104,7 +104,7 @@ class _Asked(Struct, frozen=True, gc=False):
     refused: Container[str]
 
 
-def explain(  # noqa: PLR0913, PLR0917 - evaluate's, and the document
+def explain(
     program: CompiledProgram,
     document: Program,
     device: Device,

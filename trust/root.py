@@ -78,7 +78,7 @@ class _DocumentForm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     signatures: Annotated[tuple[_SignatureForm, ...], Meta(max_length=MAX_SIGNATURES)]
 
 
-def make_root(  # noqa: PLR0913, the members of a root document
+def make_root(
     workspace: str,
     number: int,
     expires: int,
@@ -102,7 +102,7 @@ def make_root(  # noqa: PLR0913, the members of a root document
     return document
 
 
-def draft_root(  # noqa: PLR0913, the members of a root document
+def draft_root(
     workspace: str,
     number: int,
     expires: int,

@@ -9,7 +9,7 @@ import pytest
 from container import HttpFetcher
 from tests.attacks.harness import HostileServer, Town, Victim, make_victim
 
-_MEMORY = Path("/dev/shm")  # noqa: S108, thousands of updates need no disk; each test has a folder of its own there
+_MEMORY = Path("/dev/shm")
 
 
 @pytest.fixture

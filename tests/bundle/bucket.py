@@ -160,7 +160,7 @@ class Gate:
                 if self.command != "HEAD":
                     self.wfile.write(answer.body)
 
-            do_HEAD = do_PUT = do_POST = do_DELETE = do_GET  # noqa: N815 - the names of http.server
+            do_HEAD = do_PUT = do_POST = do_DELETE = do_GET
 
             def log_message(self, *_: object) -> None:
                 """Says nothing."""

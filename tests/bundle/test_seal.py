@@ -143,7 +143,7 @@ def test_a_full_disk_is_no_seal(sealed: Path, tmp_path: Path, monkeypatch: pytes
     @contextmanager
     def full(path: Path) -> Iterator[IO[bytes]]:
         del path
-        with open("/dev/full", "wb", buffering=0) as file:  # noqa: PTH123 - unbuffered
+        with Path("/dev/full").open("wb", buffering=0) as file:
             yield file
 
     monkeypatch.setattr(sys.modules[seal.__module__], "open_replacement", full)

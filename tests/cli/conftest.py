@@ -59,7 +59,7 @@ def serve() -> Iterator[Callable[[int, bytes], str]]:
                     self.end_headers()
                     self.wfile.write(body)
 
-                do_POST = do_PUT = do_GET  # noqa: N815 - the names of http.server
+                do_POST = do_PUT = do_GET
 
                 def log_message(self, *_: object) -> None:
                     """Says nothing."""

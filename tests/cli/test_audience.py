@@ -218,7 +218,7 @@ def test_the_store_needs_not_be_told_twice(graywave: Run, name: str, ids: Path, 
         (("show",), 3, "is published"),
     ],
 )
-def test_what_is_refused(  # noqa: PLR0917 - a case's members
+def test_what_is_refused(
     graywave: Run, name: str, tmp_path: Path, arguments: tuple[str, ...], code: int, message: str
 ) -> None:
     """With what was expected, and nothing is published."""

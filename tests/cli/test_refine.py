@@ -70,7 +70,7 @@ def open_seal(store: LocalStore, folder: Path, sha256: str, key: str) -> bytes:
 
 
 @pytest.mark.parametrize("options", [(), ("--seal",)])
-def test_refining(  # noqa: PLR0917 - fixtures are arguments
+def test_refining(
     graywave: Run, running: Running, publish: Callable[..., Any], read: Callable[[], Any], program: str, tmp_path: Path,
     options: tuple[str, ...],
 ) -> None:  # fmt: skip

@@ -271,7 +271,7 @@ def read_transfers(packed: Path) -> Any:
     return json.loads((packed / "package.json").read_bytes())["package"]["transfers"]
 
 
-def test_packed_deltas_are_released(  # noqa: PLR0917 - fixtures are arguments
+def test_packed_deltas_are_released(
     graywave: Run, run: Run, running: Running, packed: Path, program: str, tmp_path: Path
 ) -> None:
     """A delta that was made before lies in the store when devices are told of it; it is not made again."""

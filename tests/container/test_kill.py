@@ -29,7 +29,7 @@ STEPS = frozenset(
 )  # fmt: skip
 NOISE = random.Random(1).randbytes(3000)
 MOMENTS = 200
-_MEMORY = Path("/dev/shm")  # noqa: S108, hundreds of updates need no disk; each test has a folder of its own there
+_MEMORY = Path("/dev/shm")
 
 Counts = Callable[[str, Any], bool]
 

@@ -228,7 +228,7 @@ def test_damaged_row_is_fetched_again(cache: Cache, tmp_path: Path) -> None:
     """A row whose bytes have changed has no position any more and is told of, until it is written again."""
     cache.write(WORKSPACE, [make_row(revision=4), make_row(revision=5, program=OTHER_PROGRAM)], [], Position(1, 5))
     cache.close()
-    alter(tmp_path, f"UPDATE document SET envelope = envelope || 'x' WHERE id = '{PROGRAM}'")  # noqa: S608 - no input
+    alter(tmp_path, f"UPDATE document SET envelope = envelope || 'x' WHERE id = '{PROGRAM}'")
     again = Cache(tmp_path)
     assert again.read_positions(WORKSPACE) == {NAME: NOWHERE, OTHER_NAME: Position(1, 5)}
     assert [entry["reason"] for entry in again.read_refused(WORKSPACE)] == ["its row in edge.db is damaged"]
@@ -340,7 +340,7 @@ def test_reader_finds_what_a_killed_writer_left(cache: Cache, tmp_path: Path) ->
 def test_row_whose_digest_does_not_fit(cache: Cache, tmp_path: Path, damage: str) -> None:
     """A damaged row is read as one without bytes."""
     cache.write(WORKSPACE, [make_row()], [], Position(1, 1))
-    alter(tmp_path, f"UPDATE document SET envelope = {damage}")  # noqa: S608 - no input
+    alter(tmp_path, f"UPDATE document SET envelope = {damage}")
     reader = CacheReader(tmp_path)
     assert [row.envelope for row in reader.read(0).rows] == [None]
     reader.close()
@@ -384,7 +384,7 @@ def test_rows_never_go_back(cache: Cache) -> None:
 def test_damaged_root_is_left_out(cache: Cache, tmp_path: Path, damage: str) -> None:
     """A root that the disk has damaged is read neither by the syncer nor by workers; the others are."""
     cache.write_roots(WORKSPACE, ROOTS)
-    alter(tmp_path, f"UPDATE root SET {damage} WHERE number = 4")  # noqa: S608 - no input
+    alter(tmp_path, f"UPDATE root SET {damage} WHERE number = 4")
     reader = CacheReader(tmp_path)
     assert cache.read_roots(WORKSPACE) == reader.read(0).roots[WORKSPACE] == {3: b"three"}
     reader.close()

@@ -96,7 +96,7 @@ class Porter(Reception):
         super().__init__({WORKSPACE: Prover("issuer", "audience")})
         self.proves, self.is_busy = True, False
 
-    def receive(self, workspace: str, device: Device, sender: Sender, now: int) -> tuple[Device, bool]:  # noqa: ARG002 - as every reception's
+    def receive(self, workspace: str, device: Device, sender: Sender, now: int) -> tuple[Device, bool]:
         """Returns the device."""
         if self.is_busy:
             raise RefusedError("overloaded", "too many new proofs of users")

@@ -278,7 +278,7 @@ async def test_the_loop_gets_its_turn(ask: Ask, cache: Cache, monkeypatch: pytes
         ),
     ],
 )  # fmt: skip
-async def test_wrong_questions(  # noqa: PLR0917 - a table
+async def test_wrong_questions(
     ask: Ask, cache: Cache, path: str, members: Json, status: int, code: str, place: str, message: str
 ) -> None:
     """Each is answered with a code, the path of the place, and what was expected there."""

@@ -138,7 +138,7 @@ CASES: list[tuple[str, Any, bytes, dict[str, Any], str]] = [
 @pytest.mark.parametrize(
     ("answer", "file", "members", "problem"), [case[1:] for case in CASES], ids=[c[0] for c in CASES]
 )
-async def test_what_is_not_the_file_is_not_kept(  # noqa: PLR0917 - a case's members
+async def test_what_is_not_the_file_is_not_kept(
     tmp_path: Path, serve: Serve, answer: Any, file: bytes, members: dict[str, Any], problem: str
 ) -> None:
     """The reason is told, nothing of it stays, and it is tried again until it is right."""

@@ -223,7 +223,7 @@ def test_syncer_without_a_disk_says_so_in_a_line(
     """A folder that has become unusable, and no place in memory, is one line each time that the syncer starts."""
     data = write_root(tmp_path) / "folder"
     frozen = freeze_settings(replace(settings, data=data))
-    taken = Path("/dev/shm") / name_refuge(data).name  # noqa: S108 - somebody else has the place
+    taken = Path("/dev/shm") / name_refuge(data).name
     taken.write_bytes(b"")
     page = descriptors(bytes(PAGE_BYTES))
     spec = {"role": "syncer", "parent": os.getpid(), "page": page, "pages": [page], "wakes": []}
@@ -267,7 +267,7 @@ def test_judge_reads_what_is_set_now(settings: EdgeSettings, descriptors: Callab
 
 def test_judge_finds_rules_in_memory(settings: EdgeSettings, descriptors: Callable[[bytes], int]) -> None:
     """A host whose disk takes nothing has its edge.db elsewhere, and can be reloaded all the same."""
-    refuge = Path("/dev/shm") / name_refuge(settings.data).name  # noqa: S108 - where another process looks
+    refuge = Path("/dev/shm") / name_refuge(settings.data).name
     make_refuge(refuge)
     (refuge / FILE_NAME).touch()
     try:

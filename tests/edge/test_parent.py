@@ -295,7 +295,7 @@ def ask(parent: Parent) -> socket.socket:
 
 def hear_outcome(parent: Parent, asker: socket.socket) -> dict[str, Any]:
     """What one who has asked is told, in the end."""
-    asker.setblocking(False)  # noqa: FBT003 - the standard library's own
+    asker.settimeout(0)
     said: list[bytes] = []
 
     def look() -> bool:

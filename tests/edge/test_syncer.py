@@ -476,7 +476,7 @@ class BrokenCache:
 @pytest.mark.parametrize(
     ("error", "problem"), [(CacheError("disk is full"), "disk is full"), (ValueError("what"), "ValueError('what')")]
 )
-async def test_failing_write_moves_nothing(  # noqa: PLR0917 - fixtures
+async def test_failing_write_moves_nothing(
     source: Source, sync: WorkspaceSync, cache: Cache, error: Exception, problem: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Where the disk takes nothing the workspace stays where it was, says so once, and catches up when it can."""
@@ -654,7 +654,7 @@ async def test_document_of_a_later_epoch_is_named(source: Source, sync: Workspac
     ],
     ids=["junk", "nested", "oversized", "the same", "skipping", "without the old key", "a stranger's", "altered"],
 )
-async def test_hostile_root_keeps_out_nothing(  # noqa: PLR0917 - fixtures
+async def test_hostile_root_keeps_out_nothing(
     source: Source, sync: WorkspaceSync, cache: Cache, document: bytes, reason: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A root that does not follow is named, once in the log; documents come as before, and a genuine root after it."""

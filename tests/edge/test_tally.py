@@ -125,7 +125,7 @@ def test_outbox_tells_the_syncer(ends: tuple[socket.socket, socket.socket]) -> N
     for _ in range(2):
         tally.take(ends[1].recv(MAX_PAGE_BYTES))
     assert tell(tally) == {"1.0.0.0": PAGE + 1}
-    ends[1].setblocking(False)  # noqa: FBT003 - the standard library's own
+    ends[1].settimeout(0)
     with pytest.raises(BlockingIOError):
         ends[1].recv(1)
 

@@ -182,7 +182,7 @@ async def test_first_page_loses_nothing(
 
 
 @pytest.mark.parametrize("damage", ["digest", "json", "rules", "surprise"])
-async def test_broken_row_changes_nothing(  # noqa: PLR0917 - fixtures
+async def test_broken_row_changes_nothing(
     cache: Cache,
     follower: Follower,
     rules: Rules,
@@ -573,7 +573,7 @@ def test_limits_of_a_workspace(settings: EdgeSettings, page: mmap.mmap, name: st
 async def test_flood_of_wake_ups_is_heeded_once(life: Life, cache: Cache) -> None:
     """Wake-ups that have piled up are taken together, and none is left in the socket."""
     await life.is_ready()
-    life.waker.setblocking(False)  # noqa: FBT003 - the standard library's own
+    life.waker.settimeout(0)
     sent = 0
     while sent < 1_000:
         try:
@@ -597,7 +597,7 @@ async def test_reports_reach_the_syncer(life: Life, cache: Cache) -> None:
     body = {"workspace": WORKSPACE, "device": {"id": "d-1", "platform": "ios"}, "events": [event]}
     head, _ = await life.post("/v1/report", body)
     assert head.startswith(b"HTTP/1.1 202 ")
-    life.waker.setblocking(False)  # noqa: FBT003 - the standard library's own
+    life.waker.settimeout(0)
     page = await asyncio.wait_for(asyncio.get_running_loop().sock_recv(life.waker, MAX_PAGE_BYTES), PATIENCE_S)
     ((workspace, program, version, _),) = json.loads(page)
     assert (workspace, program, version) == (WORKSPACE, PROGRAM, "2.0.0.0")

@@ -65,7 +65,7 @@ class Wire:
                 self.end_headers()
                 self.wfile.write(content)
 
-            do_POST = do_GET  # noqa: N815 - the names of http.server
+            do_POST = do_GET
 
             def log_message(self, *_: object) -> None:
                 """Says nothing."""

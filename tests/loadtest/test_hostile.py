@@ -45,7 +45,7 @@ def come(listener: socket.socket, cleanup: ExitStack) -> Invite:
         work(mob, lambda: mob.has_come)
         found = [cleanup.enter_context(listener.accept()[0]) for _ in range(count)]
         for each in found:
-            each.setblocking(False)  # noqa: FBT003 - the standard library's own
+            each.settimeout(0)
         return mob, found
 
     return come
@@ -104,7 +104,7 @@ def test_who_is_thrown_out_comes_again(listener: socket.socket, come: Invite) ->
     mob, (only,) = come("idle", 1)
     only.close()
     work(mob, lambda: mob.ended)
-    listener.setblocking(False)  # noqa: FBT003 - the standard library's own
+    listener.settimeout(0)
 
     def is_back() -> bool:
         try:

@@ -204,7 +204,7 @@ async def test_rules_that_are_refused(author: Any, workshop: Any, release: Any, 
         (window(opens_at=NOW + 1), f"expected a time after opens_at {NOW + 1}, got {NOW + 1}"),
     ],
 )
-async def test_windows_that_admit_nobody(  # noqa: PLR0917 - fixtures are arguments
+async def test_windows_that_admit_nobody(
     meet: Any, workshop: Any, redis_server: Any, clock: Any, release: Any, message: str
 ) -> None:
     """A window that has closed, or closes before it opens, is refused with its place."""

@@ -22,7 +22,7 @@ class EmptyShelf:
     def find(self, name: DocumentName) -> None:
         """Finds nothing."""
 
-    def read_kind(self, kind: str) -> list[Record]:  # noqa: ARG002 - a shelf's
+    def read_kind(self, kind: str) -> list[Record]:
         """Finds nothing."""
         return []
 

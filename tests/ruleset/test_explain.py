@@ -235,9 +235,7 @@ def test_audiences(ask: Explain, name: str, user: str, standing: Standing, why: 
         ({"id": "1" * 16}, Place.OPEN, "", Standing.UNKNOWN, "no such window is known here: nobody new is admitted"),
     ],
 )
-def test_windows(  # noqa: PLR0917 - a table
-    ask: Explain, members: Json, place: Place, installed: str, standing: Standing, why: str
-) -> None:
+def test_windows(ask: Explain, members: Json, place: Place, installed: str, standing: Standing, why: str) -> None:
     """How the device stands to a window, and why; explaining asks nobody."""
     told = ask(window(**members), installed=installed, around=know(place))
     assert tell_part(told) == ("window", standing, why)

@@ -323,7 +323,7 @@ def test_change_that_comes_by_the_clock(server: WireServer) -> None:
 class Everybody:
     """An audience of all users."""
 
-    def holds(self, user: str) -> bool:  # noqa: ARG002 - as every audience's
+    def holds(self, user: str) -> bool:
         """Returns True."""
         return True
 

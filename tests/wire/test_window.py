@@ -20,7 +20,7 @@ GET = b"GET /v1/root/3?workspace=demo HTTP/1.1\r\nHost: edge\r\n\r\n"
 class OpenWindow:
     """A window that nobody is known to be in."""
 
-    def find(self, identity: str) -> Place:  # noqa: ARG002 - as every window's
+    def find(self, identity: str) -> Place:
         """Returns OPEN."""
         return Place.OPEN
 
