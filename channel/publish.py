@@ -136,7 +136,7 @@ def _list_fields(chunk: Iterable[SealedDocument]) -> Iterable[str | int | bytes]
 
 
 def _read_reply(reply: object) -> Published | Conflict:
-    if not isinstance(reply, list) or len(reply) != 3 or not all(isinstance(number, int) for number in reply):  # noqa: PLR2004
-        raise LinkRefusedError(f"expected three numbers from the script, got {reply!r}")
-    done, epoch, revision = cast("list[int]", reply)
-    return Published() if done else Conflict(Position(epoch, revision))
+    match reply:
+        case [int(done), int(epoch), int(revision)]:
+            return Published() if done else Conflict(Position(epoch, revision))
+    raise LinkRefusedError(f"expected three numbers from the script, got {reply!r}")

@@ -4,7 +4,6 @@ It knows no protocol: whatever serves a connection registers itself here and is 
 """
 
 import asyncio
-import random
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from itertools import islice
 from typing import Protocol, cast
 
 from edge.errors import EdgeError
+from edge.jitter import vary
 from edge.quota import Quota
 
 # A head or body sent a byte at a time would hold a connection for ever.
@@ -97,8 +97,7 @@ class Connections:
         self._open[served] = peer
         self._peers[peer] += 1
         served.deadline = self.request_deadline
-        spread = random.uniform(-LIFE_SPREAD, LIFE_SPREAD)  # noqa: S311 - spreads load, guards nothing
-        served.life_end = time.monotonic() + LIFE_S * (1 + spread)
+        served.life_end = time.monotonic() + vary(LIFE_S, LIFE_SPREAD)
 
     def expect(self, served: Served) -> None:
         """Says that another worker gives a connection: it was let in there, and is not refused here by any limit."""

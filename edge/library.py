@@ -8,7 +8,6 @@ import asyncio
 import hashlib
 import logging
 import os
-import random
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -25,6 +24,7 @@ from yarl import URL
 from edge.audience import FOLDER, Opener, map_fingerprints
 from edge.errors import EdgeError
 from edge.file import Store
+from edge.jitter import vary
 from ruleset import AudienceDocument, FingerprintError
 
 # Read and written at once: what a thread does between two looks at whether it is still wanted.
@@ -198,7 +198,7 @@ class Library:
                 self._problems[file.sha256] = problem
                 _log.warning("file %s of an audience cannot be had: %s", file.sha256, problem)
                 self._tell()
-            await asyncio.sleep(pause_s * random.uniform(1 - PAUSE_JITTER, 1 + PAUSE_JITTER))  # noqa: S311 - spreads load
+            await asyncio.sleep(vary(pause_s, PAUSE_JITTER))
             pause_s = min(pause_s * 2, MAX_PAUSE_S)
         self._coming.discard(file)
 

@@ -34,6 +34,7 @@ from edge.audience import Table
 from edge.cache import Cache, Document, Refusal
 from edge.chain import Chain
 from edge.errors import CacheDamageError, CacheError
+from edge.jitter import vary
 from edge.kind import AUDIENCE, find_kind
 from edge.library import File, Library, Need
 from edge.room import Limits, Load, Room
@@ -193,7 +194,7 @@ class WorkspaceSync:
 
     async def _remind(self) -> None:
         while True:
-            await asyncio.sleep(LOOK_S * random.uniform(1 - LOOK_JITTER, 1 + LOOK_JITTER))  # noqa: S311 - spreads load
+            await asyncio.sleep(vary(LOOK_S, LOOK_JITTER))
             self._hinted.set()
 
     async def _follow(self) -> None:
@@ -231,8 +232,7 @@ class WorkspaceSync:
             raise
         except (ChannelError, CacheError) as error:
             problem = str(error)
-            jitter = random.uniform(1 - LOOK_JITTER, 1 + LOOK_JITTER)  # noqa: S311 - spreads load
-            asyncio.get_running_loop().call_later(AGAIN_S * jitter, self._hinted.set)
+            asyncio.get_running_loop().call_later(vary(AGAIN_S, LOOK_JITTER), self._hinted.set)
         except Exception as error:  # noqa: BLE001 - one surprise must not keep a host from following for ever
             problem, surprise = repr(error), error
         if problem != self.state.problem:

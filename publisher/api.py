@@ -7,6 +7,7 @@ import asyncio
 import hmac
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from http import HTTPStatus
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -176,7 +177,8 @@ def _answer_error(error: PublisherError) -> web.Response:
     status, code = _ERRORS[type(error)]
     if isinstance(error, BadDocumentError):
         return _answer(status, _describe_error(code, error.message, path=error.path))
-    return _answer(status, _describe_error(code, str(error)), {"Retry-After": "1"} if status == 503 else {})  # noqa: PLR2004
+    headers = {"Retry-After": "1"} if status == HTTPStatus.SERVICE_UNAVAILABLE else {}
+    return _answer(status, _describe_error(code, str(error)), headers)
 
 
 def _describe_error(code: str, message: str, **more: str) -> dict[str, Any]:
