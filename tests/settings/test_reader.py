@@ -64,7 +64,8 @@ def test_file_sets_each_kind(tmp_path: Path) -> None:
         'token = "t"\n[edge.workspaces]\ndemo = "root.json"\n[edge.labels]\nzone = "a"\n',
     )
     workspaces = {"demo": tmp_path / "root.json"}
-    expected = Sample("r", 64, 1.0, True, tmp_path / "d", ("a", "b"), workspaces, {"zone": "a"}, Path("/l"), "t")  # noqa: FBT003
+    rest = {"names": ("a", "b"), "workspaces": workspaces, "labels": {"zone": "a"}, "log": Path("/l"), "token": "t"}
+    expected = Sample("r", 64, 1.0, lane=True, data=tmp_path / "d", **rest)
     assert read_sample(toml) == expected
 
 
@@ -75,7 +76,8 @@ def test_environment_sets_each_kind() -> None:
         LABELS="zone=a", LOG="", TOKEN="t",
     )  # fmt: skip
     workspaces = {"demo": Path("a.json"), "x": Path("b=c")}
-    assert sample == Sample("r", 1, 10.0, False, Path("d"), ("a", "b"), workspaces, {"zone": "a"}, None, "t")  # noqa: FBT003
+    rest = {"names": ("a", "b"), "workspaces": workspaces, "labels": {"zone": "a"}, "token": "t"}
+    assert sample == Sample("r", 1, 10.0, lane=False, data=Path("d"), **rest)
 
 
 def test_environment_overrides_the_file(tmp_path: Path) -> None:
