@@ -23,7 +23,8 @@ from edge.generation import STATE_FORMAT, Generation, Held, list_descriptors, pl
 # How often pages, children and askers are looked at when no signal comes, in seconds; and while something is awaited.
 LOOK_S = 0.5
 EAGER_LOOK_S = 0.02
-# A look that comes so much later than it should says that the whole host stood still, in seconds.
+# A look that comes so much later than it should says that the whole host stood still; nobody is judged for as long
+# afterwards, in seconds. Children that go on tell the parent so (SIGCHLD), so that its next looks come at once.
 PAUSE_S = 2.0
 # How long workers have to drain and end, then the syncer; what is left is killed.
 STOP_S = 15.0
@@ -98,7 +99,7 @@ class Parent:
     def run(self) -> None:
         """Runs until asked to stop, then stops in good order."""
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-        looked_at = time.monotonic()
+        looked_at, spares_until = time.monotonic(), 0.0
         self._start_due(looked_at)
         while True:
             received = signal.sigtimedwait(SIGNALS, EAGER_LOOK_S if self.reload else LOOK_S)
@@ -108,8 +109,9 @@ class Parent:
             if number == signal.SIGHUP:
                 self._begin_reload(None)
             before, looked_at = looked_at, time.monotonic()
-            # After a pause of the whole host (a frozen group, a stalled machine) the children have not had their turn.
-            self._look_after(looked_at, was_paused=looked_at - before > PAUSE_S)
+            if looked_at - before > PAUSE_S:  # a frozen group, a stalled machine: children have their turn first
+                spares_until = looked_at + PAUSE_S
+            self._look_after(looked_at, was_paused=looked_at < spares_until)
         self._stop()
 
     def _look_after(self, now: float, *, was_paused: bool = False) -> None:

@@ -1,9 +1,13 @@
 """`graywave backup` and `restore`: encrypted with the secrets or plain without, and no secret in a message."""
 
+import os
+import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pyrage
 import pytest
 from click.testing import CliRunner, Result
 from pyrage import x25519
@@ -12,6 +16,7 @@ from cli.exit import Exit
 from cli.keys import make_keys
 from cli.main import main
 from publisher.store import Store
+from tests.end_to_end.town import PATIENCE_S, ROOT, eventually
 
 Run = Callable[..., Result]
 
@@ -75,6 +80,39 @@ def test_encrypted_backup_brings_keys_back(run: Run, config: Path, identity: tup
         Exit.REFUSED,
         True,
     )
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGHUP])
+def test_restore_that_is_stopped_leaves_no_key(
+    run: Run, config: Path, identity: tuple[str, Path], tmp_path: Path, how: signal.Signals
+) -> None:
+    """A service manager, or a terminal that is closed, stops it within: what it had unpacked goes."""
+    recipient, path = identity
+    run(config, "backup", tmp_path / "b.age", "--recipient", recipient)
+    tar = pyrage.decrypt((tmp_path / "b.age").read_bytes(), [x25519.Identity.from_str(path.read_text().split()[-1])])
+    os.mkfifo(tmp_path / "slow")
+    there = write_config(tmp_path / "there")
+    words = [
+        "env",
+        f"--default-signal={how.name.removeprefix('SIG')}",
+        sys.executable,
+        "-m",
+        "cli",
+        "restore",
+        "../slow",
+    ]
+    environ = os.environ | {"PYTHONPATH": str(ROOT)}
+    with (
+        subprocess.Popen([*words, "--config", there.name], cwd=there.parent, env=environ) as process,
+        (tmp_path / "slow").open("wb") as slow,
+    ):
+        slow.write(tar[: len(tar) - len(tar) // 4])  # the manifest and small files, and the store not to its end
+        slow.flush()
+        eventually(lambda: list(there.parent.rglob("channel.key")))
+        process.send_signal(how)
+        assert process.wait(PATIENCE_S) != 0
+    assert not list(there.parent.rglob("channel.key"))
+    assert not list(there.parent.rglob(".restore-*"))
 
 
 def test_plain_backup_has_no_secrets(run: Run, config: Path, tmp_path: Path) -> None:

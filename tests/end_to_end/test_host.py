@@ -12,6 +12,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -21,7 +22,9 @@ import pytest
 import redis
 
 from channel import Keys
-from tests.end_to_end.town import PROGRAM, ROOT, Hand, Host, Town, ask, eventually, is_running
+from edge.child import WORKER_HANG_S
+from edge.parent import PAUSE_S
+from tests.end_to_end.town import PROGRAM, ROOT, Hand, Host, Town, ask, eventually, is_running, list_children
 from trust import PrivateKey
 
 _versions = (f"1.0.{number}.0" for number in itertools.count(1))
@@ -110,6 +113,26 @@ def test_killed_syncer_comes_back_and_follows(town: Town, host: Host, version: s
     eventually(lambda: host.read_status()["syncer"]["pid"] != pid)
     town.publish(version)
     eventually(lambda: host.is_told_everywhere(version))
+
+
+def test_paused_host_goes_on(town: Town, host: Host, version: str) -> None:
+    """After a pause of all its processes, longer than a worker may be silent, the same workers go on."""
+    eventually(host.is_ready)
+    town.publish(version)
+    eventually(lambda: host.is_told_everywhere(version))
+    before = host.list_pids()
+    paused = [host.process.pid, *list_children(host.process.pid)]
+    try:
+        for pid in paused:
+            os.kill(pid, signal.SIGSTOP)
+        time.sleep(WORKER_HANG_S + 2)  # a pause is not a pause before it has lasted
+    finally:
+        for pid in paused:  # the parent first, as it may be
+            os.kill(pid, signal.SIGCONT)
+    began = time.monotonic()
+    eventually(lambda: time.monotonic() - began > PAUSE_S and host.is_told_everywhere(version))
+    assert host.list_pids() == before
+    assert "shows no sign of life" not in host.read_log()
 
 
 def test_redis_away_changes_nothing(town: Town, host: Host, version: str) -> None:
