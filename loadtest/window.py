@@ -308,17 +308,17 @@ class Measurement:
         started = time.perf_counter()
         first = crowd.ask(hall.ports, size.devices)
         first_s = time.perf_counter() - started
-        told, rounds = self._ask_until_full(crowd, first.told, size.devices)
+        told, rounds = self._ask_until_full(crowd, first.told, size.devices, size.places)
         figures: Json = {"devices": size.devices, "places": size.places, "first_s": round(first_s, 2)}
         figures |= {"told_first": len(first.told), "told": len(told), "rounds": rounds}
         return figures | self._compare_hosts(crowd, told, size.devices)
 
-    def _ask_until_full(self, crowd: Crowd, before: set[int], devices: int) -> tuple[set[int], int]:
-        """Everybody asks again; returns all who were ever told, and how many rounds there were in all."""
+    def _ask_until_full(self, crowd: Crowd, before: set[int], devices: int, places: int) -> tuple[set[int], int]:
+        """Everybody asks again until so many were told; returns all who were, and how many rounds there were in all."""
         told = set(before)
         for number in range(2, MAX_ROUNDS + 2):
             told |= crowd.ask(self._hall.ports, devices).told
-            if len(told) >= self._size.places:
+            if len(told) >= places:
                 return told, number
             time.sleep(1)  # a worker that has found Redis slow looks again in the next second
         return told, MAX_ROUNDS + 1
@@ -342,9 +342,7 @@ class Measurement:
         took_s = time.perf_counter() - started
         tokens = [hall.prove(f"p-{number}") for number in range(PROVEN)]
         proven = line.make_crowd(lambda number: line.make_request(f"d-{number}", f"p-{number}", tokens[number]))
-        right: set[int] = set()
-        for _ in range(MAX_ROUNDS):
-            right |= proven.ask(hall.ports, PROVEN).told
+        right, _ = self._ask_until_full(proven, set(), PROVEN, PROVEN)
         return {
             "devices": size.made_up,
             "told": len(told),
@@ -378,7 +376,7 @@ class Measurement:
         watch(size.places)  # however few were told
         hall.await_open(generation if loses else 0)
         closed_s = time.perf_counter() - happened[-1] if loses else 0.0
-        told, rounds = self._ask_until_full(crowd, tally.told, size.faulty)
+        told, rounds = self._ask_until_full(crowd, tally.told, size.faulty, size.places)
         figures: Json = {"devices": size.faulty, "places": size.places, "told_first": len(tally.told)}
         figures |= {"unanswered": tally.unanswered, "told": len(told), "rounds": rounds, "closed_s": round(closed_s, 2)}
         return figures | self._compare_hosts(crowd, told, size.faulty)
